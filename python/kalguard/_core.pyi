@@ -1,0 +1,113 @@
+"""The decisions made in Rust: scanning prompts, evaluating policies, mediating tool calls.
+
+Compiled objects (`Scanner`, `PolicySet`, `ToolRegistry`) are immutable and may be shared between threads.
+Building one may raise; asking one never does for any `str` or `bytes` that Python can hand over
+(a `str` with lone surrogates cannot: it raises `UnicodeEncodeError` before the core is entered).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, final
+
+__version__: str
+
+@final
+class Scanner:
+    """The prompt firewall, compiled for one configuration."""
+
+    def __new__(
+        cls,
+        *,
+        block_threshold: int,
+        sanitize_threshold: int,
+        injection_weight: float,
+        harmful_weight: float,
+        pii_weight: float,
+        abnormality_weight: float,
+        check_injection: bool,
+        check_content: bool,
+        check_pii: bool,
+        check_system: bool,
+        blocked_phrases: Sequence[str],
+    ) -> Scanner:
+        """Compile a scanner.
+
+        Thresholds are scores from 0 to 100; weights are factors, 1.0 changes nothing. `blocked_phrases` are
+        matched in any case, as written by a person. Raises `PatternError` when a phrase cannot be compiled.
+        """
+    def scan(self, segments: Sequence[tuple[int, str, str]], /) -> Scan:
+        """Judge the text parts of one conversation together.
+
+        Each segment is `(message index, role, text)`; a message with several text parts gives several segments
+        with one index. Roles are `system`, `developer`, `assistant`, `tool`, `function`, `user`; any other is `user`.
+        """
+
+@final
+class Scan:
+    """What the firewall found, and what follows from it."""
+
+    @property
+    def action(self) -> Literal["allow", "sanitize", "block"]: ...
+    @property
+    def score(self) -> int:
+        """Risk from 0 to 100."""
+    @property
+    def level(self) -> Literal["low", "medium", "high", "critical"]: ...
+    @property
+    def findings(self) -> tuple[tuple[str, int, int], ...]:
+        """`(category, message index, score)`, one for each category in each message, highest score first."""
+    @property
+    def texts(self) -> tuple[str | None, ...]:
+        """The text to use instead, for each segment; `None` where nothing changed. Empty unless `action` is `sanitize`."""
+
+@final
+class PolicySet:
+    """A policy document, compiled."""
+
+    def __new__(cls, document: bytes, /) -> PolicySet:
+        """Compile a policy document, given as UTF-8 JSON. Raises `PolicyError`, which names the rule and the field."""
+    @property
+    def rule_count(self) -> int: ...
+    def evaluate(self, agent_id: str, action: str, tool: str | None, attributes: Mapping[str, str], /) -> Evaluation:
+        """Find the first rule that matches. Total: where none does, the document's default decides."""
+    def explain(self, agent_id: str, action: str, tool: str | None, attributes: Mapping[str, str], /) -> tuple[tuple[str, str | None], ...]:
+        """Say what became of each rule, in order, up to the one that decided: `(rule id, first condition that failed)`.
+
+        The condition is `agentIds`, `actions`, `tools`, or `attributes.<name>`; `None` where the rule matched.
+        """
+
+@final
+class Evaluation:
+    """The answer of a policy, and the rule that gave it."""
+
+    @property
+    def decision(self) -> Literal["allow", "deny", "require_approval"]: ...
+    @property
+    def rule_id(self) -> str | None:
+        """`None` where the default decided."""
+    @property
+    def reason(self) -> str: ...
+
+@final
+class ToolRegistry:
+    """A tools file, compiled: denylist, declared tools with their argument schemas, command denylist."""
+
+    def __new__(cls, document: bytes | None, /) -> ToolRegistry:
+        """Compile a tools file, given as UTF-8 JSON. Raises `ToolsError`, which names the tool and the field.
+
+        Without a document every tool name is let through to the checks that need none (built-in command denylist).
+        """
+    @property
+    def tool_count(self) -> int: ...
+    def rate_limit_per_minute(self, tool: str, /) -> int | None:
+        """The limit that the file sets for this tool, in calls per agent per minute."""
+    def check(self, tool: str, arguments: bytes, /) -> ToolRefusal | None:
+        """Mediate one call. `arguments` is a JSON object as UTF-8. `None` means that nothing speaks against the call."""
+
+@final
+class ToolRefusal:
+    """Why a tool call was refused. Holds nothing that the agent wrote, apart from the tool's name."""
+
+    @property
+    def check(self) -> Literal["denylist", "allowlist", "arguments", "schema", "command"]: ...
+    @property
+    def reason(self) -> str: ...
