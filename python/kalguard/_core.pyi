@@ -5,10 +5,13 @@ Building one may raise; asking one never does for any `str` or `bytes` that Pyth
 (a `str` with lone surrogates cannot: it raises `UnicodeEncodeError` before the core is entered).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, final
 
 __version__: str
+
+class PanicException(BaseException):
+    """A panic in Rust. None is known; should there be one, it ends in a denial like any other failure."""
 
 @final
 class Scanner:
@@ -57,7 +60,10 @@ class Scan:
         """`(category, message index, score)`, one for each category in each message, highest score first."""
     @property
     def texts(self) -> tuple[str | None, ...]:
-        """The text to use instead, for each segment; `None` where nothing changed. Empty unless `action` is `sanitize`."""
+        """The text to use instead, for each segment; `None` where nothing changed.
+
+        Empty unless `action` is `sanitize`.
+        """
 
 @final
 class PolicySet:
@@ -67,9 +73,11 @@ class PolicySet:
         """Compile a policy document, given as UTF-8 JSON. Raises `PolicyError`, which names the rule and the field."""
     @property
     def rule_count(self) -> int: ...
-    def evaluate(self, agent_id: str, action: str, tool: str | None, attributes: Mapping[str, str], /) -> Evaluation:
+    def evaluate(self, agent_id: str, action: str, tool: str | None, attributes: dict[str, str], /) -> Evaluation:
         """Find the first rule that matches. Total: where none does, the document's default decides."""
-    def explain(self, agent_id: str, action: str, tool: str | None, attributes: Mapping[str, str], /) -> tuple[tuple[str, str | None], ...]:
+    def explain(
+        self, agent_id: str, action: str, tool: str | None, attributes: dict[str, str], /
+    ) -> tuple[tuple[str, str | None], ...]:
         """Say what became of each rule, in order, up to the one that decided: `(rule id, first condition that failed)`.
 
         The condition is `agentIds`, `actions`, `tools`, or `attributes.<name>`; `None` where the rule matched.
@@ -101,7 +109,7 @@ class ToolRegistry:
     def rate_limit_per_minute(self, tool: str, /) -> int | None:
         """The limit that the file sets for this tool, in calls per agent per minute."""
     def check(self, tool: str, arguments: bytes, /) -> ToolRefusal | None:
-        """Mediate one call. `arguments` is a JSON object as UTF-8. `None` means that nothing speaks against the call."""
+        """Mediate one call. `arguments` is a JSON object as UTF-8. `None`: nothing speaks against the call."""
 
 @final
 class ToolRefusal:

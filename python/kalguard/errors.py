@@ -1,0 +1,66 @@
+"""Every exception that KalGuard raises on purpose.
+
+Two families. What an operator wrote and cannot be used: `ConfigError`, `PolicyError`, `ToolsError`, `PatternError`;
+their messages name the variable, rule, tool or field. What ends one check with a refusal: `Refusal` and its
+subclasses, each with the code that goes on the wire. `kalguard._core` raises the ones declared here.
+"""
+
+from kalguard.wire.codes import ErrorCode
+
+
+class KalGuardError(Exception):
+    """Root of the tree."""
+
+
+class ConfigError(KalGuardError):
+    """The environment cannot be used. `problems` holds one line for each mistake found."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class PolicyError(KalGuardError):
+    """A policy document cannot be used."""
+
+
+class ToolsError(KalGuardError):
+    """A tools file cannot be used."""
+
+
+class PatternError(KalGuardError):
+    """A pattern or phrase of the firewall cannot be used."""
+
+
+class AuditUnavailable(KalGuardError):
+    """A record could not be written. Whatever it was about must be refused."""
+
+
+class Refusal(KalGuardError):
+    """Ends a check with a refusal. `str()` is the message that the caller sees."""
+
+    code: ErrorCode
+
+
+class BadRequest(Refusal):
+    """The body is not what the endpoint takes. The message says which field."""
+
+    code = ErrorCode.BAD_REQUEST
+
+
+class PayloadTooLarge(Refusal):
+    """The body is larger than any check takes."""
+
+    code = ErrorCode.PAYLOAD_TOO_LARGE
+
+
+class AuthFailed(Refusal):
+    """No token, or none that can be trusted."""
+
+    code = ErrorCode.AUTH_FAILED
+
+
+class TokenRevoked(Refusal):
+    """A good token that has been withdrawn."""
+
+    code = ErrorCode.TOKEN_REVOKED

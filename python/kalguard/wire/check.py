@@ -1,0 +1,122 @@
+"""The bodies of `/v1/*`: what callers send, and the one shape of every reply.
+
+`read_object` is the only JSON reader for request bodies. It decodes the whole document, so that nothing in it stays
+unexamined, and refuses everything that RFC 8259 rules out, text that is not Unicode, and nesting beyond
+`MAX_DEPTH`. Of a key given twice the last one counts.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from kalguard.errors import BadRequest
+
+MAX_BODY_BYTES = 5 * 1024 * 1024
+MAX_DEPTH = 64  # objects and lists inside one another, the body itself included
+_DECODER = msgspec.json.Decoder()
+_ENCODER = msgspec.json.Encoder()
+
+
+class FindingOut(msgspec.Struct, frozen=True):
+    """One finding: its category, the index of the message it is in, its score from 0 to 100."""
+
+    category: str
+    message: int
+    score: int
+
+
+class ReplyData(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of a reply that depends on the kind of check."""
+
+    allowed: bool
+    risk_score: int | UnsetType = UNSET
+    risk_level: str | UnsetType = UNSET
+    findings: list[FindingOut] | UnsetType = UNSET
+    sanitized_messages: list[dict[str, Any]] | UnsetType = UNSET
+    remaining: int | UnsetType = UNSET
+    reset_at: int | UnsetType = UNSET
+
+
+class Reply(msgspec.Struct, frozen=True, rename="camel"):
+    """Every reply of `/v1/*`, refusals and errors included. `reason` and `errorCode` are there on a refusal."""
+
+    ok: bool
+    allowed: bool
+    decision: str
+    message: str
+    request_id: str
+    data: ReplyData
+    reason: str | UnsetType = UNSET
+    error_code: str | UnsetType = UNSET
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a prompt check. Further fields are kept as they come.
+
+    `content` may be missing or null only beside `tool_calls`, as in an assistant's turn that calls a tool.
+    """
+
+    role: str
+    content: str | list[dict[str, Any]] | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    tool_calls: list[Any] | UnsetType | None = UNSET
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What the agent says about the circumstances; policies can ask for it."""
+
+    metadata: dict[str, Any] | UnsetType = UNSET
+
+
+class PromptCheck(msgspec.Struct, frozen=True):
+    """Body of `POST /v1/prompt/check`."""
+
+    messages: list[Message]
+    context: Context | UnsetType = UNSET
+
+
+class ToolCheck(msgspec.Struct, frozen=True, rename="camel"):
+    """Body of `POST /v1/tool/check`. `args` is another name for `arguments`; without either there are none."""
+
+    tool_name: str
+    arguments: dict[str, Any] | UnsetType = UNSET
+    args: dict[str, Any] | UnsetType = UNSET
+    context: Context | UnsetType = UNSET
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """Decode a request body. Raises `BadRequest`."""
+    try:
+        value = _DECODER.decode(body)
+    except UnicodeDecodeError:
+        raise BadRequest("body is not UTF-8") from None
+    except RecursionError:
+        raise BadRequest(f"body is nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:  # msgspec.DecodeError is one; so is what a number of too many digits raises
+        raise BadRequest(f"body is not JSON: {error}") from None
+    if type(value) is not dict:
+        raise BadRequest("body must be a JSON object")
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise BadRequest(f"body is nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def write_json(value: object) -> bytes:
+    """Encode a reply or a part of a request as UTF-8 JSON."""
+    return _ENCODER.encode(value)
+
+
+def _deeper_than(value: dict[str, Any], limit: int) -> bool:
+    """Walk level by level: recursion is what the limit is there to rule out."""
+    level: list[Any] = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return False
+    return True
