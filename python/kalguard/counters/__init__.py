@@ -1,0 +1,1 @@
+"""What `decision.limits` counts with."""

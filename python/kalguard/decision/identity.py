@@ -1,0 +1,237 @@
+"""Who is asking: verifies agent tokens. Raises, never returns a doubtful answer.
+
+The algorithm comes from the keys that the operator configured, never from the token. Three keyrings: `SecretKeyring`
+(HS256), `JwksKeyring` (RS256, ES256, EdDSA), and `UnverifiedKeyring` for the mode without a secret, which someone has
+to choose by name. JOSE itself is joserfc's work; what it leaves to the caller (required claims, times, types, no
+`crit`) is checked here. Verified tokens are remembered by their SHA-256 until they expire; the times are looked
+at again on every request.
+"""
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
+
+from kalguard.decision.model import Capability, Principal
+from kalguard.errors import AuthFailed, ConfigError, TokenRevoked
+
+MAX_TOKEN_BYTES = 8192
+MAX_AGENT_ID_LENGTH = 256
+MIN_SECRET_BYTES = 32
+CACHED_TOKENS = 10_000
+_KNOWN_CAPABILITIES = frozenset(Capability)
+
+
+class Keyring(Protocol):
+    """Keys in force."""
+
+    def open(self, token: str) -> bytes:
+        """Give the payload of a token whose signature is right. Raises `AuthFailed`."""
+
+
+class SecretKeyring:
+    """One shared secret, HS256."""
+
+    def __init__(self, secret: str) -> None:
+        raw = secret.encode()
+        if len(raw) < MIN_SECRET_BYTES:
+            raise ConfigError([f"is shorter than {MIN_SECRET_BYTES} bytes"])
+        self._key = OctKey.import_key(raw)
+
+    def open(self, token: str) -> bytes:
+        return _verified_payload(token, self._key, ["HS256"])
+
+
+class JwksKeyring:
+    """Public keys from a JSON Web Key Set: each key verifies with the one algorithm that belongs to its type."""
+
+    def __init__(self, document: bytes) -> None:
+        """Read a JWKS. Raises `ConfigError` for one that is malformed, empty, or holds a key that must not be used."""
+        try:
+            keys = [JWKRegistry.import_key(item) for item in json.loads(document)["keys"]]
+        except (ValueError, KeyError, TypeError, JoseError) as error:
+            raise ConfigError([f"is not a JSON Web Key Set: {error}"]) from None
+        if not keys:
+            raise ConfigError(["is a JSON Web Key Set without a key"])
+        self._keys = [(_key_id(key), key, _algorithms_of(key)) for key in keys]
+
+    def open(self, token: str) -> bytes:
+        kid = _header(token).get("kid")
+        for key_id, key, algorithms in self._keys:
+            if kid is not None and key_id is not None and kid != key_id:
+                continue
+            try:
+                return _verified_payload(token, key, algorithms)
+            except AuthFailed:
+                continue
+        raise AuthFailed("token signature does not verify")
+
+
+class UnverifiedKeyring:
+    """No keys: every signature passes. An open door, only ever chosen by name at start."""
+
+    def open(self, token: str) -> bytes:
+        _header(token)
+        try:
+            return jws.extract_compact(token.encode()).payload
+        except (JoseError, ValueError):
+            raise AuthFailed("token is malformed") from None
+
+
+class ClosedKeyring:
+    """Neither keys nor the wish to do without: no token passes."""
+
+    def open(self, token: str) -> bytes:
+        raise AuthFailed("no token key is configured")
+
+
+class Identity:
+    """Verifies tokens against the keys in force and the list of revoked ones.
+
+    `is_revoked` takes the SHA-256 of a token in hex. `clock` gives unix seconds. `leeway_seconds` is the clock skew
+    that is forgiven on `exp`, `nbf` and `iat`.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        clock: Callable[[], float],
+        leeway_seconds: int = 0,
+        is_revoked: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self._keyring = keyring
+        self._clock = clock
+        self._leeway = leeway_seconds
+        self._is_revoked = is_revoked
+        self._verified: OrderedDict[str, Principal] = OrderedDict()
+
+    def verify_token(self, token: str | None) -> Principal:
+        """Give the agent that a token names. Raises `AuthFailed` or `TokenRevoked`."""
+        if not token:
+            raise AuthFailed("bearer token is missing")
+        if len(token) > MAX_TOKEN_BYTES or not token.isascii():
+            raise AuthFailed("token is malformed")
+        token_hash = hashlib.sha256(token.encode()).hexdigest()
+        principal = self._verified.get(token_hash)
+        if principal is None:
+            principal = _principal(_claims(self._keyring.open(token)), token_hash)
+            self._remember(principal)
+        self._check_times(principal)
+        if self._is_revoked(token_hash):
+            raise TokenRevoked("token is revoked")
+        return principal
+
+    def _check_times(self, principal: Principal) -> None:
+        now = self._clock()
+        if now >= principal.expires_at + self._leeway:
+            self._verified.pop(principal.token_hash, None)
+            raise AuthFailed("token is expired")
+        if now < principal.not_before - self._leeway:
+            raise AuthFailed("token is not valid yet")
+
+    def _remember(self, principal: Principal) -> None:
+        self._verified[principal.token_hash] = principal
+        if len(self._verified) > CACHED_TOKENS:
+            self._verified.popitem(last=False)
+
+
+def _verified_payload(token: str, key: Key, algorithms: list[str]) -> bytes:
+    _header(token)
+    try:
+        return jws.deserialize_compact(token.encode(), key, algorithms=algorithms).payload
+    except (JoseError, ValueError, TypeError, KeyError):
+        raise AuthFailed("token signature does not verify") from None
+
+
+def _header(token: str) -> dict[str, Any]:
+    """The protected header, unverified. Refuses `crit`: there is no extension that we understand."""
+    if token.count(".") != 2:
+        raise AuthFailed("token is malformed")
+    try:
+        header = jws.extract_compact(token.encode()).protected
+    except (JoseError, ValueError, TypeError, RecursionError):
+        raise AuthFailed("token is malformed") from None
+    if not isinstance(header, dict) or "crit" in header or "b64" in header:
+        raise AuthFailed("token is malformed")
+    return header
+
+
+def _claims(payload: bytes) -> dict[str, Any]:
+    try:
+        claims = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise AuthFailed("token claims are malformed") from None
+    if not isinstance(claims, dict):
+        raise AuthFailed("token claims are malformed")
+    return claims
+
+
+def _principal(claims: dict[str, Any], token_hash: str) -> Principal:
+    agent_id = claims.get("sub")
+    if not isinstance(agent_id, str) or not 0 < len(agent_id) <= MAX_AGENT_ID_LENGTH or not _is_text(agent_id):
+        raise AuthFailed(f"token claim `sub` must be text of 1 to {MAX_AGENT_ID_LENGTH} characters")
+    issued_at = _time(claims, "iat", required=True)
+    return Principal(
+        agent_id=agent_id,
+        capabilities=_capabilities(claims.get("capabilities")),
+        metadata=_metadata(claims.get("metadata")),
+        not_before=max(issued_at, _time(claims, "nbf", required=False)),
+        expires_at=_time(claims, "exp", required=True),
+        token_hash=token_hash,
+    )
+
+
+def _is_text(value: str) -> bool:
+    """Without lone surrogates, which JSON can smuggle into a Python string."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _time(claims: dict[str, Any], name: str, *, required: bool) -> float:
+    value = claims.get(name)
+    if value is None and not required:
+        return float("-inf")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
+        raise AuthFailed(f"token claim `{name}` must be a time in unix seconds")
+    return float(value)
+
+
+def _capabilities(value: object) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    if not isinstance(value, list):
+        raise AuthFailed("token claim `capabilities` must be a list")
+    return frozenset(item for item in value if isinstance(item, str)) & _KNOWN_CAPABILITIES
+
+
+def _metadata(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not _is_text(json.dumps(value, ensure_ascii=False)):
+        raise AuthFailed("token claim `metadata` must be an object")
+    return value
+
+
+def _key_id(key: Key) -> str | None:
+    value = key.get("kid")
+    return value if isinstance(value, str) else None
+
+
+def _algorithms_of(key: Key) -> list[str]:
+    """The names under which tokens may ask for the one algorithm that belongs to a key."""
+    if isinstance(key, RSAKey) and key.public_key.key_size >= 2048:
+        return ["RS256"]
+    if isinstance(key, ECKey) and key.curve_name == "P-256":
+        return ["ES256"]
+    if isinstance(key, OKPKey) and key.curve_name == "Ed25519":
+        return ["EdDSA", "Ed25519"]  # RFC 8037 and its successor, RFC 9864
+    raise ConfigError(["holds a key that is not RSA of 2048 bits or more, EC P-256 or Ed25519"])

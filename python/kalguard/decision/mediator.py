@@ -1,0 +1,51 @@
+"""Is the tool call well formed: the tool mediator, and the tools file that it is compiled from.
+
+The order of the checks (denylist, allowlist, argument schema, command denylist) is the core's. The limits come after
+it, in `limits`: a call that is refused for its content is not counted.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from kalguard._core import ToolRegistry
+from kalguard.decision.documents import describe, read_document
+from kalguard.decision.model import Inspection, ToolCall
+from kalguard.errors import BadRequest, ToolsError
+
+
+class Tools(msgspec.Struct, frozen=True):
+    """The tools in force. `digest` is the SHA-256 of the file as it was read, in hex; empty without a file."""
+
+    registry: ToolRegistry
+    digest: str
+
+    def inspect(self, call: ToolCall) -> Inspection:
+        """Judge one call. Raises `BadRequest` for arguments that are no JSON object."""
+        refusal = self.registry.check(call.name, call.arguments)
+        if refusal is None:
+            return Inspection()
+        if refusal.check == "arguments":
+            raise BadRequest(refusal.reason)
+        return Inspection(objection=refusal.reason, failed_check=refusal.check)
+
+
+def load_tools(document: bytes) -> Tools:
+    """Compile a tools file. Raises `ToolsError`, whose message names the tool and the field."""
+    value = read_document(document, schema="tools", error=ToolsError, name_of=_tool_name)
+    return Tools(registry=ToolRegistry(msgspec.json.encode(value)), digest=hashlib.sha256(document).hexdigest())
+
+
+def any_tool() -> Tools:
+    """What is in force without a tools file: the policy alone says which tools exist."""
+    return Tools(registry=ToolRegistry(None), digest="")
+
+
+def no_tool() -> Tools:
+    """What is in force when the tools file cannot be used."""
+    return load_tools(b'{"tools": []}')
+
+
+def _tool_name(document: Any, path: list[Any]) -> str:
+    return describe(document, path, items="tools", key="name", noun="tool")

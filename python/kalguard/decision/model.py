@@ -1,0 +1,221 @@
+"""What a check is about and how it ends, in the words of the product.
+
+INVARIANT: a `Verdict` that allows cannot be built without a verified agent, a policy evaluation that allows and an
+inspection that passed. Reply, audit record and usage event are each derived from the `Verdict` and from nothing else.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from kalguard._core import Evaluation
+from kalguard.wire.codes import ErrorCode
+
+
+class Check(StrEnum):
+    """The two kinds of check."""
+
+    PROMPT = "prompt"
+    TOOL = "tool"
+
+
+class Action(StrEnum):
+    """What a policy rule can be about."""
+
+    PROMPT_CHECK = "prompt:check"
+    TOOL_EXECUTE = "tool:execute"
+
+
+class Capability(StrEnum):
+    """What a token can permit. Others in a token are ignored."""
+
+    PROMPT_SEND = "prompt:send"
+    PROMPT_RECEIVE = "prompt:receive"
+    TOOL_EXECUTE = "tool:execute"
+    TOOL_READ = "tool:read"
+    TOOL_WRITE = "tool:write"
+    LLM_CALL = "llm:call"
+    NETWORK_OUTBOUND = "network:outbound"
+
+
+NEEDS = {Check.PROMPT: Capability.PROMPT_SEND, Check.TOOL: Capability.TOOL_EXECUTE}
+
+
+class Decision(StrEnum):
+    """The answer."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    REQUIRE_APPROVAL = "require_approval"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """A verified agent. Times are unix seconds; `token_hash` is the SHA-256 of its token, in hex."""
+
+    agent_id: str
+    capabilities: frozenset[str]
+    metadata: dict[str, Any]
+    not_before: float
+    expires_at: float
+    token_hash: str
+
+
+class TextSlot(msgspec.Struct, frozen=True):
+    """Where a text stands: message index, and part index where the content is a list of parts."""
+
+    message: int
+    part: int | None
+    role: str
+    text: str
+
+
+class PromptRequest(msgspec.Struct, frozen=True):
+    """A conversation to be judged: the messages as they came, and every text in them."""
+
+    messages: Sequence[dict[str, Any]]
+    slots: Sequence[TextSlot]
+    metadata: dict[str, Any]
+
+    def with_texts(self, texts: Sequence[str | None]) -> list[dict[str, Any]]:
+        """All messages, with `texts[i]` in place of the text of `slots[i]` unless it is `None`.
+
+        Everything else of a message, fields that we do not know included, stays as it is.
+        """
+        messages = list(self.messages)
+        for slot, text in zip(self.slots, texts, strict=True):
+            if text is None:
+                continue
+            message = dict(messages[slot.message])
+            if slot.part is None:
+                message["content"] = text
+            else:
+                parts = list(message["content"])
+                parts[slot.part] = {**parts[slot.part], "text": text}
+                message["content"] = parts
+            messages[slot.message] = message
+        return messages
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A tool call to be judged. `arguments` is a JSON object as UTF-8."""
+
+    name: str
+    arguments: bytes
+    argument_count: int
+    metadata: dict[str, Any]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something found in a message: never the text itself."""
+
+    category: str
+    message: int
+    score: int
+
+
+class RiskAssessment(msgspec.Struct, frozen=True):
+    """What the prompt firewall found. `score` is 0 to 100, `level` its band; the gravest finding comes first."""
+
+    score: int
+    level: str
+    findings: tuple[Finding, ...]
+
+
+class AccessRequest(msgspec.Struct, frozen=True):
+    """What the policy is asked about.
+
+    `tool` and `argument_count` are there for a tool call, `message_count` for a prompt.
+    """
+
+    action: Action
+    agent_id: str
+    attributes: dict[str, str]
+    tool: str | None = None
+    argument_count: int | None = None
+    message_count: int | None = None
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """The content was looked at. `objection` says why it may not pass, and is empty when it may.
+
+    `risk` and `sanitized_messages` are there for a prompt, the latter exactly when a message was changed;
+    `failed_check` names the check of the tool mediator that objects.
+    """
+
+    objection: str = ""
+    risk: RiskAssessment | None = None
+    sanitized_messages: list[dict[str, Any]] | None = None
+    failed_check: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Nothing in the content speaks against the request."""
+        return not self.objection
+
+
+class LimitReached(msgspec.Struct, frozen=True):
+    """A count that is used up: how long until there is room again, and when (unix seconds)."""
+
+    retry_after_seconds: int
+    reset_at: int
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """How one check ended.
+
+    `code` says why the answer is not `allow`, and only then is there one. `at` is aware UTC. `principal` is `None`
+    until a token has been verified, `access` and `evaluation` until the policy was asked, `inspection` until the
+    content was looked at. `policy_version` and `policy_digest` name the document that was asked.
+    """
+
+    check: Check
+    request_id: str
+    at: datetime
+    reason: str
+    code: ErrorCode | None = None
+    principal: Principal | None = None
+    access: AccessRequest | None = None
+    evaluation: Evaluation | None = None
+    policy_version: str | None = None
+    policy_digest: str | None = None
+    inspection: Inspection | None = None
+    limit: LimitReached | None = None
+
+    def __post_init__(self) -> None:
+        if self.allowed and not self._is_cleared():
+            raise ValueError("an allowance needs an agent, a policy that allows and an inspection that passed")
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the agent may go ahead."""
+        return self.code is None
+
+    @property
+    def decision(self) -> Decision:
+        """The answer."""
+        if self.code is None:
+            return Decision.ALLOW
+        return Decision.REQUIRE_APPROVAL if self.code is ErrorCode.REQUIRE_APPROVAL else Decision.DENY
+
+    @property
+    def agent_id(self) -> str | None:
+        """The verified agent, if there is one."""
+        return None if self.principal is None else self.principal.agent_id
+
+    @property
+    def sanitized_messages(self) -> list[dict[str, Any]] | None:
+        """The messages to use instead of those sent, if the check allows and changed any."""
+        return self.inspection.sanitized_messages if self.allowed and self.inspection is not None else None
+
+    def _is_cleared(self) -> bool:
+        return (
+            self.principal is not None
+            and self.evaluation is not None
+            and self.evaluation.decision == "allow"
+            and self.inspection is not None
+            and self.inspection.passed
+            and self.limit is None
+        )
