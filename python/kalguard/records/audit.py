@@ -1,0 +1,124 @@
+"""Every decision on record: from a verdict to a line.
+
+`AuditLog` gives each record its id, encodes it and hands it to a sink (`records.sinks`). A record that cannot be
+written raises `AuditUnavailable`, and what it was about must then be refused. Records hold counts, categories,
+scores and rule ids: never what was said, nor the token.
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from kalguard.decision.model import Check, Verdict
+from kalguard.records.clock import rfc3339
+from kalguard.wire.audit import AuditRecord, EventType
+from kalguard.wire.codes import ErrorCode
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class AuditSink(Protocol):
+    """Takes whole lines, in order."""
+
+    def write(self, line: bytes) -> None:
+        """Put a line, without its line feed, where a killed process leaves it. Raises `AuditUnavailable`."""
+
+    def is_working(self) -> bool:
+        """Whether the next line can be expected to be taken."""
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+
+class AuditLog:
+    """Writes records to one sink. `clock` gives unix seconds, for events that are not a check."""
+
+    def __init__(self, sink: AuditSink, *, clock: Callable[[], float]) -> None:
+        self._sink = sink
+        self._clock = clock
+
+    def record_check(self, verdict: Verdict) -> None:
+        """Write the one record of a check. Raises `AuditUnavailable`."""
+        self._write(
+            AuditRecord(
+                id=_event_id(),
+                type=_type_of(verdict),
+                timestamp=rfc3339(verdict.at),
+                agent_id=verdict.agent_id,
+                request_id=verdict.request_id,
+                decision=verdict.decision,
+                reason=verdict.reason,
+                metadata=_metadata_of(verdict),
+            )
+        )
+
+    def record_event(self, event: EventType, *, decision: str, reason: str, metadata: dict[str, Any]) -> None:
+        """Write something that happened to the service itself. Raises `AuditUnavailable`."""
+        self._write(
+            AuditRecord(
+                id=_event_id(),
+                type=event,
+                timestamp=rfc3339(datetime.fromtimestamp(self._clock(), UTC)),
+                agent_id=None,
+                request_id=None,
+                decision=decision,
+                reason=reason,
+                metadata=metadata,
+            )
+        )
+
+    def is_working(self) -> bool:
+        """Whether the next record can be expected to be taken."""
+        return self._sink.is_working()
+
+    def close(self) -> None:
+        """Close the sink."""
+        self._sink.close()
+
+    def _write(self, record: AuditRecord) -> None:
+        self._sink.write(_ENCODER.encode(record))
+
+
+def _event_id() -> str:
+    return f"evt_{secrets.token_hex(12)}"
+
+
+def _type_of(verdict: Verdict) -> EventType:
+    if verdict.code in (ErrorCode.AUTH_FAILED, ErrorCode.TOKEN_REVOKED):
+        return "auth_failure"
+    if verdict.check is Check.TOOL:
+        return "tool_allowed" if verdict.allowed else "tool_denied"
+    if not verdict.allowed:
+        return "prompt_denied"
+    return "prompt_allowed" if verdict.sanitized_messages is None else "prompt_sanitized"
+
+
+def _metadata_of(verdict: Verdict) -> dict[str, Any]:
+    """What is known, and only that: a key is missing where a check ended before it could be."""
+    metadata: dict[str, Any] = {"check": verdict.check}
+    if verdict.code is not None:
+        metadata["errorCode"] = verdict.code
+    if verdict.principal is not None:
+        metadata["tokenHash"] = verdict.principal.token_hash
+    if verdict.access is not None:
+        counts = {
+            "toolName": verdict.access.tool,
+            "argumentCount": verdict.access.argument_count,
+            "messageCount": verdict.access.message_count,
+        }
+        metadata.update((name, value) for name, value in counts.items() if value is not None)
+    if verdict.evaluation is not None:
+        metadata["ruleId"] = verdict.evaluation.rule_id
+        metadata["policyVersion"] = verdict.policy_version
+        metadata["policyDigest"] = verdict.policy_digest
+    if verdict.inspection is not None and verdict.inspection.failed_check is not None:
+        metadata["failedCheck"] = verdict.inspection.failed_check
+    if verdict.inspection is not None and verdict.inspection.risk is not None:
+        risk = verdict.inspection.risk
+        metadata["riskScore"] = risk.score
+        metadata["riskLevel"] = risk.level
+        metadata["findings"] = risk.findings
+    return metadata

@@ -1,0 +1,18 @@
+"""What Cloud may know of a check: derived from the verdict, and nothing that was said is in it."""
+
+from kalguard.decision.model import Check, Verdict
+from kalguard.records.clock import rfc3339
+from kalguard.wire.cloud import UsageEvent
+
+
+def usage_event(verdict: Verdict) -> UsageEvent | None:
+    """The event for one verdict; `None` where no agent was verified, since there is nobody to count it for."""
+    if verdict.agent_id is None:
+        return None
+    return UsageEvent(
+        event_type="prompt_check" if verdict.check is Check.PROMPT else "tool_check",
+        agent_id=verdict.agent_id,
+        decision=verdict.decision,
+        timestamp=rfc3339(verdict.at),
+        request_id=verdict.request_id,
+    )
