@@ -1,0 +1,1 @@
+"""The server: HTTP in, a `Verdict` from `decision`, a record, a reply out. Litestar on Granian."""

@@ -1,0 +1,166 @@
+"""Starts the server: `kalguard-sidecar`.
+
+The main process reads the configuration, refuses to start with a bad one, serves the metrics and looks after the
+worker processes; the workers (`sidecar.app`) answer the requests. On SIGTERM the service first says on
+`/health/ready` that it is draining, so that whoever spreads the load can look elsewhere, and then stops: requests in
+flight are finished. Ctrl-C stops at once.
+"""
+
+import logging
+import logging.config
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+import kalguard._core
+from kalguard import config
+from kalguard.config import Settings
+from kalguard.errors import ConfigError, PatternError
+from kalguard.sidecar.app import DRAIN_MARKER, keyring_for, scanner_for
+from kalguard.sidecar.logs import log_config
+
+_log = logging.getLogger("kalguard.sidecar")
+# Of the time from SIGTERM to the end, this share is spent waiting for the load to go elsewhere.
+_DRAIN_SHARE = 0.2
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def main() -> None:
+    """Serve until told to stop. Exits with 1 if a port is taken or the server fails, 2 for a bad configuration."""
+    try:
+        loaded = config.load(os.environ)
+        _check(loaded.settings)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"kalguard-sidecar: {problem}", file=sys.stderr)
+        sys.exit(2)
+    settings = loaded.settings
+    logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
+    for port in (settings.port, settings.metrics_port):
+        if reason := _taken(settings.host, port):
+            print(f"kalguard-sidecar: cannot listen on {settings.host}:{port}: {reason}", file=sys.stderr)
+            sys.exit(1)
+    _announce(loaded)
+    # Worker processes start afresh: a copy of this one would hold the metrics thread's locks as they happen to be.
+    multiprocessing.set_start_method("spawn")
+    with tempfile.TemporaryDirectory(prefix="kalguard-") as folder:
+        # Both are read by the worker processes: the first by prometheus-client when it is imported, the second by us.
+        os.environ[_METRICS_FOLDER] = folder
+        os.environ[DRAIN_MARKER] = str(Path(folder, "draining"))
+        _serve(settings, Path(folder, "draining"))
+
+
+def _serve(settings: Settings, marker: Path) -> None:
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.log import LogLevels
+
+    from kalguard.sidecar.metrics import serve_metrics
+
+    grace = settings.drain_seconds * _DRAIN_SHARE
+    server = Granian(
+        "kalguard.sidecar.app:create",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,  # one request at a time on a connection; nothing in the API needs more
+        websockets=False,
+        # Counts connections, not requests, and a connection beyond it hangs instead of being refused: it is set far
+        # above the number of agents that keep one open.
+        backpressure=8192,
+        backlog=2048,
+        respawn_failed_workers=True,
+        workers_kill_timeout=max(1, round(settings.drain_seconds - grace)),
+        log_dictconfig=log_config(settings.log_level, settings.log_format),
+        log_level=LogLevels(settings.log_level),
+        ssl_cert=Path(settings.tls_cert_path) if settings.tls_cert_path else None,
+        ssl_key=Path(settings.tls_key_path) if settings.tls_key_path else None,
+    )
+    stop_metrics = serve_metrics(settings.host, settings.metrics_port)
+    server.on_startup(lambda: _drain_on_sigterm(marker, grace, server.signal_handler_interrupt))
+    try:
+        server.serve()
+    finally:
+        stop_metrics()
+
+
+def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> None:
+    """Put the draining before the stop that the server does by itself on SIGTERM."""
+
+    def on_sigterm(_: int, __: FrameType | None) -> None:
+        _log.info("draining")
+        marker.touch()
+        timer = threading.Timer(grace, stop)
+        timer.daemon = True
+        timer.start()
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _check(settings: Settings) -> None:
+    """What cannot be seen in one variable alone. Raises `ConfigError`."""
+    keyring_for(settings)
+    try:
+        scanner_for(settings)
+    except PatternError as error:
+        raise ConfigError([f"KALGUARD_BLOCKED_PHRASES: {error}"]) from None
+    for variable, path in (
+        ("KALGUARD_TLS_CERT_PATH", settings.tls_cert_path),
+        ("KALGUARD_TLS_KEY_PATH", settings.tls_key_path),
+    ):
+        try:
+            content = Path(path).read_bytes() if path else b""
+            if variable == "KALGUARD_TLS_KEY_PATH" and path:
+                _check_key(content)
+        except OSError as error:
+            raise ConfigError([f"{variable}: `{path}` cannot be read: {error.strerror}"]) from None
+        except ValueError as error:
+            raise ConfigError([f"{variable}: `{path}` {error}"]) from None
+
+
+def _check_key(content: bytes) -> None:
+    if b"-----BEGIN PRIVATE KEY-----" not in content:
+        raise ValueError("is not a PEM key in PKCS#8; `openssl pkcs8 -topk8 -nocrypt` makes one")
+    try:
+        load_pem_private_key(content, password=None)
+    except (ValueError, TypeError):
+        raise ValueError("is not a private key") from None
+
+
+def _taken(host: str, port: int) -> str | None:
+    """Why a port cannot be listened on. The server itself would share it with whoever has it already."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _announce(loaded: config.Loaded) -> None:
+    settings = loaded.settings
+    for warning in loaded.warnings:
+        _log.warning(warning)
+    if settings.insecure_unsigned_tokens:
+        _log.warning("INSECURE: unsigned tokens are accepted (KALGUARD_INSECURE_UNSIGNED_TOKENS=true)")
+    elif settings.token_secret is None and settings.token_jwks_path is None:
+        _log.warning("EVERY TOKEN IS REFUSED: set KALGUARD_TOKEN_SECRET or KALGUARD_TOKEN_JWKS_PATH to let agents in")
+    if settings.policy_path is None and not settings.policy_default_deny:
+        _log.warning("there is no policy file and KALGUARD_POLICY_DEFAULT_DENY=false: every agent may do everything")
+    _log.info("KalGuard %s on %s:%d", kalguard._core.__version__, settings.host, settings.port)

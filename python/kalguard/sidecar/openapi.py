@@ -1,0 +1,110 @@
+"""The API described in OpenAPI 3.1, at `/schema/openapi.json`.
+
+The bodies are described by the types in `wire.check` themselves, so that the description cannot drift from what is
+read and written; the check routes are raw ASGI, which Litestar cannot describe by itself.
+"""
+
+from functools import cache
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+
+import kalguard._core
+from kalguard.sidecar.health import HealthReply
+from kalguard.sidecar.requests import REQUEST_ID_HEADER, request_id_of
+from kalguard.wire.check import PromptCheck, Reply, ToolCheck
+from kalguard.wire.codes import ErrorCode
+
+_REFS = "#/components/schemas/{name}"
+_STATUS_TEXTS = {
+    200: "The agent may go ahead.",
+    400: "The body is not what the endpoint takes; the message says which field.",
+    401: "No token, or one that cannot be trusted.",
+    403: "The check was carried out and the decision is no.",
+    405: "Only POST.",
+    413: "The body is larger than 5 MiB.",
+    429: "A limit is used up; `retry-after` says for how many seconds.",
+    500: "Something unforeseen; denied.",
+    503: "The decision could not be put on record, or a required part is down; denied.",
+}
+
+
+def openapi_handler() -> HTTPRouteHandler:
+    """The endpoint."""
+
+    @get("/schema/openapi.json", sync_to_thread=False)
+    def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return Response(
+            msgspec.json.encode(document()),
+            media_type="application/json",
+            headers={REQUEST_ID_HEADER.decode(): request_id_of(request.scope["headers"])},
+        )
+
+    return openapi
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The description, as JSON-compatible values."""
+    _, components = msgspec.json.schema_components([PromptCheck, ToolCheck, Reply, HealthReply], ref_template=_REFS)
+    prompt = _check("Check a prompt before it goes to a model", "PromptCheck")
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "KalGuard",
+            "version": kalguard._core.__version__,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {
+            "/v1/prompt/check": {"post": {**prompt, "operationId": "checkPrompt"}},
+            "/v1/llm/check": {"post": {**prompt, "operationId": "checkLlm"}},
+            "/v1/tool/check": {
+                "post": {**_check("Check a tool call before it is made", "ToolCheck"), "operationId": "checkTool"}
+            },
+            "/health": {"get": {**_probe("Whether the service is fit to decide"), "operationId": "health"}},
+            "/health/live": {"get": {**_probe("Whether the process answers"), "operationId": "live"}},
+            "/health/ready": {"get": {**_probe("Whether traffic should be sent here"), "operationId": "ready"}},
+        },
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"agentToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+
+
+def _check(summary: str, body: str) -> dict[str, Any]:
+    statuses = sorted({200, *(code.status for code in ErrorCode)} & set(_STATUS_TEXTS))
+    return {
+        "summary": summary,
+        "security": [{"agentToken": []}],
+        "parameters": [
+            {
+                "name": REQUEST_ID_HEADER.decode(),
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+                "description": "Comes back with the reply and stands in the audit record.",
+            }
+        ],
+        "requestBody": {"required": True, "content": _json(body)},
+        "responses": {
+            str(status): {"description": _STATUS_TEXTS[status], "content": _json("Reply")} for status in statuses
+        },
+    }
+
+
+def _probe(summary: str) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "security": [],
+        "responses": {
+            "200": {"description": "Yes.", "content": _json("HealthReply")},
+            "503": {"description": "No; `failing` names the parts that do not work.", "content": _json("HealthReply")},
+        },
+    }
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REFS.format(name=schema)}}}

@@ -1,0 +1,72 @@
+"""Writes replies: the one shape of `/v1/*`, derived from a verdict."""
+
+import msgspec
+from msgspec import UNSET
+
+from kalguard.decision.model import Verdict
+from kalguard.sidecar.requests import REQUEST_ID_HEADER
+from kalguard.wire.check import FindingOut, Reply, ReplyData, write_json
+from kalguard.wire.codes import ErrorCode
+
+_JSON = (b"content-type", b"application/json")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An HTTP response."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def answer(verdict: Verdict) -> Answer:
+    """Say how a check ended."""
+    denied = verdict.code is not None
+    reply = Reply(
+        ok=verdict.code is None or verdict.code.is_decision,
+        allowed=verdict.allowed,
+        decision=verdict.decision,
+        message=verdict.reason,
+        reason=verdict.reason if denied else UNSET,
+        error_code=verdict.code if verdict.code is not None else UNSET,
+        request_id=verdict.request_id,
+        data=_data(verdict),
+    )
+    headers = _headers(verdict.request_id)
+    if verdict.limit is not None:
+        headers.append((b"retry-after", str(verdict.limit.retry_after_seconds).encode()))
+    status = 200 if verdict.code is None else verdict.code.status
+    return Answer(status, headers, write_json(reply))
+
+
+def refuse(code: ErrorCode, message: str, request_id: str, *extra: tuple[bytes, bytes]) -> Answer:
+    """Refuse a request that never became a check."""
+    reply = Reply(
+        ok=False,
+        allowed=False,
+        decision="deny",
+        message=message,
+        reason=message,
+        error_code=code,
+        request_id=request_id,
+        data=ReplyData(allowed=False),
+    )
+    return Answer(code.status, [*_headers(request_id), *extra], write_json(reply))
+
+
+def _headers(request_id: str) -> list[tuple[bytes, bytes]]:
+    return [_JSON, (REQUEST_ID_HEADER, request_id.encode("ascii"))]
+
+
+def _data(verdict: Verdict) -> ReplyData:
+    risk = verdict.inspection.risk if verdict.inspection is not None else None
+    sanitized = verdict.sanitized_messages
+    return ReplyData(
+        allowed=verdict.allowed,
+        risk_score=UNSET if risk is None else risk.score,
+        risk_level=UNSET if risk is None else risk.level,
+        findings=UNSET if risk is None else [FindingOut(f.category, f.message, f.score) for f in risk.findings],
+        sanitized_messages=UNSET if sanitized is None else sanitized,
+        remaining=UNSET if verdict.limit is None else 0,
+        reset_at=UNSET if verdict.limit is None else verdict.limit.reset_at,
+    )
