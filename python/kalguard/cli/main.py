@@ -1,0 +1,81 @@
+"""`kalguard`: serve, tokens, policies, tools, configuration.
+
+Secrets are read from the environment or from files, never from arguments, which other users of a machine can see.
+"""
+
+import os
+from typing import Any
+
+import click
+import msgspec
+
+import kalguard._core
+from kalguard import config
+from kalguard.cli.policy import policy
+from kalguard.cli.token import token
+from kalguard.cli.tools import tools
+from kalguard.errors import ConfigError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """Runtime security for AI agents.
+
+    Settings come from KALGUARD_* variables; `kalguard config` shows those in force. Exit codes: 0 for yes, 1 for no
+    (a policy that denies, a file that is not valid), 2 for a question that cannot be answered as asked.
+    """
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(kalguard._core.__version__)
+def sidecar() -> None:
+    """Start the KalGuard server, in the foreground, until SIGTERM or Ctrl-C.
+
+    All settings come from KALGUARD_* variables; `kalguard config` shows those in force. Exit codes: 0 after a stop
+    that was asked for, 1 if the server failed (a port in use), 2 if the configuration is bad.
+    """
+    from kalguard.sidecar.main import main
+
+    main()
+
+
+@cli.command("config")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show_config(as_json: bool) -> None:
+    """Print the settings in force, secrets masked. Exit 1 if the environment cannot be used."""
+    try:
+        loaded = config.load(os.environ)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        raise SystemExit(1) from None
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    values = config.shown(loaded.settings)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(values)).decode())
+        return
+    width = max(len(name) for name in values)
+    for name, value in values.items():
+        click.echo(f"{name:{width}}  {_as_written(value)}")
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(kalguard._core.__version__)
+
+
+def _as_written(value: Any) -> str:
+    """A value as the variable would have to be set."""
+    if value is None:
+        return "(unset)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+cli.add_command(sidecar, "serve")
+cli.add_command(token)
+cli.add_command(policy)
+cli.add_command(tools)
