@@ -1,0 +1,66 @@
+# Two commands matter: `make run` and `make test`. Both set up whatever is missing first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' | grep -v '^rust/fuzz') Cargo.toml Cargo.lock pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help run build wheel test lint rust-test python-test bench lock clean
+
+help:
+	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
+	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
+	@echo "make build   the environment in $(VENV) and the compiled extension"
+	@echo "make wheel   a wheel in dist/"
+	@echo "make bench   benchmarks"
+	@echo "make lock    resolve the Python dependencies anew into requirements.lock"
+
+run: build
+	@deploy/run-local.sh $(BIN)
+
+build: $(VENV)/.built
+
+# The environment: exactly what requirements.lock says, by hash.
+$(VENV)/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@command -v cargo >/dev/null || { echo "a Rust toolchain (cargo, 1.88 or newer) is needed"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# The extension, optimised, into python/kalguard; the package itself is installed so that it is used from here.
+$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet --skip-install-deps
+	@touch $@
+
+wheel: $(VENV)/.installed
+	$(BIN)/maturin build --release --locked --out dist
+
+test: lint rust-test python-test
+
+lint: build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest kalguard._core --allowlist python/stubtest-allowlist.txt
+
+rust-test: build
+	cargo test --workspace --exclude kalguard-py --locked --quiet
+
+python-test: build
+	$(BIN)/pytest
+
+bench: build
+	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group
+
+lock:
+	$(BIN)/pip-compile --quiet --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe \
+		--output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf target $(VENV) dist python/kalguard/*.so
