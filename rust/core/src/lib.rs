@@ -6,3 +6,5 @@
 //! `rust/py` carries the answers to Python.
 
 pub mod error;
+mod glob;
+pub mod policy;
