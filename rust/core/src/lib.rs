@@ -8,3 +8,4 @@
 pub mod error;
 mod glob;
 pub mod policy;
+pub mod tools;

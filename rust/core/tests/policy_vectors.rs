@@ -28,8 +28,8 @@ fn every_request_is_decided_as_the_vectors_say() {
     let cases = vectors["cases"].as_array().unwrap();
     assert!(cases.len() >= 40);
     for case in cases {
-        let policy =
-            PolicySet::compile(&serde_json::to_vec(&case["policy"]).unwrap()).expect(case["name"].as_str().unwrap());
+        let policy = PolicySet::compile(&serde_json::to_vec(&case["policy"]).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", case["name"]));
         with_request(case, |request| {
             let answer = policy.evaluate(request);
             assert_eq!(answer.decision.as_str(), case["decision"], "{}", case["name"]);
