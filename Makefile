@@ -32,7 +32,7 @@ $(VENV)/.installed: requirements.lock
 
 # The extension, optimised, into python/kalguard; the package itself is installed so that it is used from here.
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet --skip-install-deps
+	PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
 wheel: $(VENV)/.installed

@@ -9,12 +9,12 @@ from typing import Any
 import click
 import msgspec
 
-import kalguard._core
 from kalguard import config
 from kalguard.cli.policy import policy
 from kalguard.cli.token import token
 from kalguard.cli.tools import tools
 from kalguard.errors import ConfigError
+from kalguard.version import VERSION
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -27,7 +27,7 @@ def cli() -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(kalguard._core.__version__)
+@click.version_option(VERSION)
 def sidecar() -> None:
     """Start the KalGuard server, in the foreground, until SIGTERM or Ctrl-C.
 
@@ -63,7 +63,7 @@ def show_config(as_json: bool) -> None:
 @cli.command()
 def version() -> None:
     """Print the version."""
-    click.echo(kalguard._core.__version__)
+    click.echo(VERSION)
 
 
 def _as_written(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +77,7 @@ def inspect(as_json: bool) -> None:
 
     Exit 0 if it is accepted, 1 if not. The SHA-256 is what goes into the file of revoked tokens.
     """
-    text = click.get_text_stream("stdin").read().strip()
+    text = sys.stdin.read().strip()
     problem = _problem_with(text)
     report: dict[str, Any] = {
         "accepted": problem is None,
@@ -108,12 +109,13 @@ def _problem_with(text: str) -> str | None:
 
     in_force = settings()
     try:
-        revoked = Path(in_force.revoked_tokens_path).read_bytes() if in_force.revoked_tokens_path else b""
+        listed = Path(in_force.revoked_tokens_path).read_bytes() if in_force.revoked_tokens_path else b""
+        is_revoked = load_revocations(listed)
         identity = Identity(
             keyring_for(in_force),
             clock=time.time,
             leeway_seconds=in_force.token_leeway_s,
-            is_revoked=load_revocations(revoked),
+            revoked=lambda: is_revoked,
         )
     except (ConfigError, OSError) as error:
         raise click.UsageError(str(error)) from None

@@ -4,15 +4,34 @@ All judgement is the core's. Here a conversation is taken apart into texts, and 
 that the core gives back.
 """
 
+import msgspec
+
 from kalguard._core import Scanner
 from kalguard.decision.model import Finding, Inspection, PromptRequest, RiskAssessment
+
+
+class FirewallOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator can set; see `kalguard._core.Scanner`."""
+
+    block_threshold: int = 70
+    sanitize_threshold: int = 50
+    injection_weight: float = 1.0
+    harmful_weight: float = 1.0
+    pii_weight: float = 1.0
+    abnormality_weight: float = 1.0
+    check_injection: bool = True
+    check_content: bool = True
+    check_pii: bool = True
+    check_system: bool = False
+    blocked_phrases: tuple[str, ...] = ()
 
 
 class PromptFirewall:
     """Inspects conversations with one compiled scanner."""
 
-    def __init__(self, scanner: Scanner) -> None:
-        self._scanner = scanner
+    def __init__(self, options: FirewallOptions) -> None:
+        """Compile the scanner. Raises `PatternError` for a phrase that cannot be used."""
+        self._scanner = Scanner(**msgspec.structs.asdict(options))
 
     def inspect(self, request: PromptRequest) -> Inspection:
         """Judge a conversation; where it may pass only changed, say how."""

@@ -93,8 +93,8 @@ class ClosedKeyring:
 class Identity:
     """Verifies tokens against the keys in force and the list of revoked ones.
 
-    `is_revoked` takes the SHA-256 of a token in hex. `clock` gives unix seconds. `leeway_seconds` is the clock skew
-    that is forgiven on `exp`, `nbf` and `iat`.
+    `revoked` gives the list in force: a function that takes the SHA-256 of a token in hex. `clock` gives unix seconds.
+    `leeway_seconds` is the clock skew that is forgiven on `exp`, `nbf` and `iat`.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class Identity:
         *,
         clock: Callable[[], float],
         leeway_seconds: int = 0,
-        is_revoked: Callable[[str], bool] = lambda _: False,
+        revoked: Callable[[], Callable[[str], bool]],
     ) -> None:
         self._keyring = keyring
         self._clock = clock
         self._leeway = leeway_seconds
-        self._is_revoked = is_revoked
+        self._revoked = revoked
         self._verified: OrderedDict[str, Principal] = OrderedDict()
 
     def verify_token(self, token: str | None) -> Principal:
@@ -123,7 +123,7 @@ class Identity:
             principal = _principal(_claims(self._keyring.open(token)), token_hash)
             self._remember(principal)
         self._check_times(principal)
-        if self._is_revoked(token_hash):
+        if self._revoked()(token_hash):
             raise TokenRevoked("token is revoked")
         return principal
 

@@ -18,10 +18,9 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
 from kalguard import config
-from kalguard._core import Scanner
 from kalguard.config import Settings
 from kalguard.counters.memory import MemoryCounters
-from kalguard.decision.firewall import PromptFirewall
+from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.mediator import Tools, any_tool, load_tools, no_tool
@@ -70,11 +69,11 @@ def build(
             keyring_for(settings),
             clock=time.time,
             leeway_seconds=settings.token_leeway_s,
-            is_revoked=files.revoked(),
+            revoked=files.revoked,
         ),
         policy=files.policy,
         tools=files.tools,
-        firewall=PromptFirewall(scanner_for(settings)),
+        firewall=firewall_for(settings),
         limits=ToolLimits(MemoryCounters(time.monotonic), per_agent=settings.tool_rate_limit, clock=time.time),
         clock=time.time,
     )
@@ -123,9 +122,9 @@ def keyring_for(settings: Settings) -> Keyring:
     return UnverifiedKeyring() if settings.insecure_unsigned_tokens else ClosedKeyring()
 
 
-def scanner_for(settings: Settings) -> Scanner:
-    """The prompt firewall that the settings ask for."""
-    return Scanner(
+def firewall_for(settings: Settings) -> PromptFirewall:
+    """The prompt firewall that the settings ask for. Raises `PatternError`."""
+    options = FirewallOptions(
         block_threshold=settings.prompt_block_threshold,
         sanitize_threshold=settings.prompt_sanitize_threshold,
         injection_weight=settings.risk_weight_injection,
@@ -138,6 +137,7 @@ def scanner_for(settings: Settings) -> Scanner:
         check_system=settings.check_system_messages,
         blocked_phrases=settings.blocked_phrases,
     )
+    return PromptFirewall(options)
 
 
 def sink_for(settings: Settings) -> AuditSink:

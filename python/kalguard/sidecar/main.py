@@ -21,12 +21,12 @@ from types import FrameType
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-import kalguard._core
 from kalguard import config
 from kalguard.config import Settings
 from kalguard.errors import ConfigError, PatternError
-from kalguard.sidecar.app import DRAIN_MARKER, keyring_for, scanner_for
+from kalguard.sidecar.app import DRAIN_MARKER, firewall_for, keyring_for
 from kalguard.sidecar.logs import log_config
+from kalguard.version import VERSION
 
 _log = logging.getLogger("kalguard.sidecar")
 # Of the time from SIGTERM to the end, this share is spent waiting for the load to go elsewhere.
@@ -113,7 +113,7 @@ def _check(settings: Settings) -> None:
     """What cannot be seen in one variable alone. Raises `ConfigError`."""
     keyring_for(settings)
     try:
-        scanner_for(settings)
+        firewall_for(settings)
     except PatternError as error:
         raise ConfigError([f"KALGUARD_BLOCKED_PHRASES: {error}"]) from None
     for variable, path in (
@@ -163,4 +163,4 @@ def _announce(loaded: config.Loaded) -> None:
         _log.warning("EVERY TOKEN IS REFUSED: set KALGUARD_TOKEN_SECRET or KALGUARD_TOKEN_JWKS_PATH to let agents in")
     if settings.policy_path is None and not settings.policy_default_deny:
         _log.warning("there is no policy file and KALGUARD_POLICY_DEFAULT_DENY=false: every agent may do everything")
-    _log.info("KalGuard %s on %s:%d", kalguard._core.__version__, settings.host, settings.port)
+    _log.info("KalGuard %s on %s:%d", VERSION, settings.host, settings.port)

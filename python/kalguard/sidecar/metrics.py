@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-import kalguard._core
 from kalguard.decision.model import Verdict
+from kalguard.version import VERSION
 from kalguard.wire.codes import ErrorCode
 
 _BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
@@ -55,7 +55,7 @@ class Metrics:
         build = Gauge(
             "kalguard_build_info", "Always 1", ["version", "python"], multiprocess_mode="max", registry=registry
         )
-        build.labels(kalguard._core.__version__, platform.python_version()).set(1)
+        build.labels(VERSION, platform.python_version()).set(1)
 
     def checked(self, verdict: Verdict, seconds: float) -> None:
         """Count one answered check."""

@@ -11,9 +11,9 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
-import kalguard._core
 from kalguard.sidecar.health import HealthReply
 from kalguard.sidecar.requests import REQUEST_ID_HEADER, request_id_of
+from kalguard.version import VERSION
 from kalguard.wire.check import PromptCheck, Reply, ToolCheck
 from kalguard.wire.codes import ErrorCode
 
@@ -54,7 +54,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "KalGuard",
-            "version": kalguard._core.__version__,
+            "version": VERSION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {

@@ -1,0 +1,58 @@
+"""Fixtures: one server process for all tests that need nothing special of it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from tests.support import Server, running
+
+hypothesis_settings.register_profile("default", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("default")
+
+POLICY = {
+    "version": "tests-1",
+    "rules": [
+        {"id": "no", "match": {"agentIds": ["denied-*"]}, "decision": "deny", "reason": "not you"},
+        {
+            "id": "ask",
+            "match": {"actions": ["tool:execute"], "tools": ["send_payment"]},
+            "decision": "require_approval",
+            "reason": "ask a person",
+        },
+        {"id": "yes", "match": {"agentIds": ["agent-*"]}, "decision": "allow", "reason": "allowed"},
+    ],
+}
+TOOLS = {
+    "denylist": ["shell_*"],
+    "tools": [
+        {"name": "get_weather", "argumentSchema": {"location": {"type": "string", "required": True}}},
+        {"name": "limited", "rateLimitPerMinute": 2},
+        {"name": "send_payment"},
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with `POLICY` and `TOOLS`, an audit file and a list of revoked tokens at `revoked` beside it."""
+    folder = tmp_path_factory.mktemp("server")
+    write(folder / "policy.json", POLICY)
+    write(folder / "tools.json", TOOLS)
+    (folder / "revoked").write_text("# none yet\n")
+    with running(
+        folder,
+        policy_path=str(folder / "policy.json"),
+        tools_path=str(folder / "tools.json"),
+        revoked_tokens_path=str(folder / "revoked"),
+        policy_watch="true",
+        policy_watch_interval_ms="50",
+    ) as started:
+        yield started
+
+
+def write(path: Path, value: object) -> None:
+    """Write JSON."""
+    path.write_text(json.dumps(value))

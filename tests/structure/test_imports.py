@@ -1,0 +1,69 @@
+"""Who may import whom, as a table that is compared with the source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kalguard
+
+ROOT = Path(kalguard.__file__).parent
+LEAVES = {"version"}  # may be imported from anywhere
+# package -> what of ours it may import, as prefixes; a package may always import itself
+MAY_IMPORT = {
+    "wire.codes": set(),
+    "wire": {"wire", "errors"},
+    "errors": {"wire.codes"},
+    "version": set(),
+    "config": {"errors"},
+    "decision": {"wire.codes", "errors", "_core"},
+    "counters": {"decision.limits", "errors"},
+    "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors"},
+    "sidecar": {"wire", "errors", "config", "decision", "counters", "records"},
+    "cli": {"wire", "errors", "config", "decision", "counters", "records", "sidecar", "_core"},
+}
+
+
+def modules() -> list[str]:
+    names = (path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in ROOT.rglob("*.py"))
+    return sorted(name for name in names if name != "__init__")
+
+
+def imports_of(module: str) -> Iterator[str]:
+    path = ROOT / (module.replace(".", "/") + ".py")
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            base = node.module or ""
+            names = [f"kalguard.{alias.name}" for alias in node.names] if base == "kalguard" else [base]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (name.removeprefix("kalguard.") for name in names if name.startswith("kalguard."))
+
+
+def rule_for(module: str) -> str:
+    fitting = [rule for rule in MAY_IMPORT if module == rule or module.startswith(f"{rule}.")]
+    assert fitting, f"{module} has no rule"
+    return max(fitting, key=len)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_what_its_package_may(module: str) -> None:
+    rule = rule_for(module)
+    allowed = {*MAY_IMPORT[rule], *LEAVES, rule}
+    for imported in imports_of(module):
+        fits = any(imported == name or imported.startswith(f"{name}.") for name in allowed)
+        assert fits, f"{module} imports {imported}"
+
+
+def test_the_rules_would_notice_a_wrong_import() -> None:
+    assert not any("decision.model".startswith(name) for name in MAY_IMPORT["config"])
+    assert "sidecar.app" in modules()
+    assert set(imports_of("sidecar.routes")) >= {"decision.pipeline", "records.audit"}
+
+
+def test_only_the_app_builds_the_object_graph() -> None:
+    builders = [module for module in modules() if "decision.pipeline" in set(imports_of(module))]
+    assert sorted(builders) == ["sidecar.app", "sidecar.routes"]
