@@ -53,10 +53,10 @@ def token(secret: str = SECRET, **changes: Any) -> str:
     return jwt.encode({"alg": "HS256"}, claims(**changes), OctKey.import_key(secret), algorithms=["HS256"])
 
 
-def token_with_header(header: bytes, **changes: Any) -> str:
+def token_with_header(header: bytes, secret: bytes = SECRET.encode(), **changes: Any) -> str:
     """A token with any header, rightly signed with HMAC-SHA256, which a JOSE library would refuse to make."""
     signed = ".".join(_base64(part) for part in (header, json.dumps(claims(**changes)).encode()))
-    return f"{signed}.{_base64(hmac.digest(SECRET.encode(), signed.encode(), 'sha256'))}"
+    return f"{signed}.{_base64(hmac.digest(secret, signed.encode(), 'sha256'))}"
 
 
 def _base64(data: bytes) -> str:

@@ -41,7 +41,10 @@ class SecretKeyring:
         raw = secret.encode()
         if len(raw) < MIN_SECRET_BYTES:
             raise ConfigError([f"is shorter than {MIN_SECRET_BYTES} bytes"])
-        self._key = OctKey.import_key(raw)
+        try:
+            self._key = OctKey.import_key(raw)
+        except ValueError:
+            raise ConfigError(["is a key for signatures, not a secret"]) from None
 
     def open(self, token: str) -> bytes:
         return _verified_payload(token, self._key, ["HS256"])

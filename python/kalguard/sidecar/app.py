@@ -110,7 +110,10 @@ def build(
 def keyring_for(settings: Settings) -> Keyring:
     """The keys that tokens are verified with. Raises `ConfigError` naming the variable."""
     if settings.token_secret is not None:
-        return SecretKeyring(settings.token_secret)
+        try:
+            return SecretKeyring(settings.token_secret)
+        except ConfigError as error:
+            raise ConfigError([f"KALGUARD_TOKEN_SECRET: the value given {error}"]) from None
     if settings.token_jwks_path is not None:
         variable = "KALGUARD_TOKEN_JWKS_PATH"
         try:

@@ -1,0 +1,206 @@
+"""Tokens: what passes under which keys, and for how long. (What is refused over HTTP: sidecar/test_status_table.py.)"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.errors import SecurityWarning
+from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
+
+from kalguard.decision import identity
+from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
+from kalguard.errors import AuthFailed, ConfigError, TokenRevoked
+from tests.support import SECRET, claims, token, token_with_header
+
+RSA, EC, ED = RSAKey.generate_key(2048), ECKey.generate_key("P-256"), OKPKey.generate_key("Ed25519")
+
+
+class Clock:
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def verifier(
+    keyring: Keyring, *, now: float = 1000.0, leeway: int = 0, revoked: frozenset[str] = frozenset()
+) -> Identity:
+    return Identity(keyring, clock=Clock(now), leeway_seconds=leeway, revoked=lambda: revoked.__contains__)
+
+
+def timed(**changes: Any) -> str:
+    return token(**{"iat": 900, "exp": 1100, **changes})
+
+
+@pytest.fixture(autouse=True)
+def _old_names_of_algorithms() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SecurityWarning)  # for the name EdDSA, which tokens still use
+        yield
+
+
+def signed(key: Key, algorithm: str, kid: str | None = None) -> str:
+    header = {"alg": algorithm} if kid is None else {"alg": algorithm, "kid": kid}
+    return jwt.encode(header, claims(iat=900, exp=1100), key, algorithms=[algorithm])
+
+
+def key_set(*keys: tuple[Key, str | None]) -> bytes:
+    entries = [{**key.as_dict(private=False), **({"kid": kid} if kid else {})} for key, kid in keys]
+    for entry, (_, kid) in zip(entries, keys, strict=True):
+        if kid is None:
+            entry.pop("kid", None)
+    return json.dumps({"keys": entries}).encode()
+
+
+def test_without_keys_no_token_passes() -> None:
+    with pytest.raises(AuthFailed, match="no token key is configured"):
+        verifier(ClosedKeyring()).verify_token(timed())
+
+
+@pytest.mark.parametrize("value", [None, "", "ü.ü.ü", "a.b", "..", "a.b.c"])
+@pytest.mark.parametrize(
+    "keyring", [ClosedKeyring(), SecretKeyring(SECRET), UnverifiedKeyring(), JwksKeyring(key_set((RSA, None)))]
+)
+def test_what_is_no_token_passes_under_no_keys(keyring: Keyring, value: str | None) -> None:
+    with pytest.raises(AuthFailed):
+        verifier(keyring).verify_token(value)
+
+
+def test_a_secret_of_31_bytes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="32 bytes"):
+        SecretKeyring("s" * 31)
+
+
+def test_a_good_token_names_its_agent() -> None:
+    principal = verifier(SecretKeyring(SECRET)).verify_token(
+        timed(capabilities=["prompt:send", "made:up", 7], metadata={"env": "production"})
+    )
+    assert principal.agent_id == "agent-1"
+    assert principal.capabilities == {"prompt:send"}
+    assert principal.metadata == {"env": "production"}
+
+
+def test_a_token_without_capabilities_has_none() -> None:
+    assert verifier(SecretKeyring(SECRET)).verify_token(timed(capabilities=None)).capabilities == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("changes", "leeway", "passes"),
+    [
+        ({"exp": 1000}, 0, False),
+        ({"exp": 1001}, 0, True),
+        ({"exp": 996}, 5, True),
+        ({"exp": 995}, 5, False),
+        ({"nbf": 1001}, 0, False),
+        ({"nbf": 1000}, 0, True),
+        ({"nbf": 1005}, 5, True),
+        ({"iat": 1001}, 0, False),
+        ({"iat": 1000}, 0, True),
+        ({"exp": 1e300}, 0, False),
+        ({"exp": float("inf")}, 0, False),
+        ({"exp": float("nan")}, 0, False),
+    ],
+)
+def test_times_are_kept_to_the_second(changes: dict[str, Any], leeway: int, passes: bool) -> None:
+    checked = verifier(SecretKeyring(SECRET), leeway=leeway)
+    if passes:
+        checked.verify_token(timed(**changes))
+    else:
+        with pytest.raises(AuthFailed):
+            checked.verify_token(timed(**changes))
+
+
+def test_a_remembered_token_still_expires() -> None:
+    clock = Clock(1000.0)
+    checked = Identity(SecretKeyring(SECRET), clock=clock, revoked=lambda: frozenset[str]().__contains__)
+    text = timed()
+    assert checked.verify_token(text) == checked.verify_token(text)
+    clock.now = 1100.0
+    with pytest.raises(AuthFailed, match="expired"):
+        checked.verify_token(text)
+
+
+def test_a_remembered_token_can_still_be_revoked() -> None:
+    revoked: set[str] = set()
+    checked = Identity(SecretKeyring(SECRET), clock=Clock(1000.0), revoked=lambda: revoked.__contains__)
+    text = timed()
+    checked.verify_token(text)
+    revoked.add(hashlib.sha256(text.encode()).hexdigest())
+    with pytest.raises(TokenRevoked):
+        checked.verify_token(text)
+
+
+def test_a_forged_token_is_not_remembered_for_a_good_one() -> None:
+    checked = verifier(SecretKeyring(SECRET))
+    good = timed()
+    with pytest.raises(AuthFailed):
+        checked.verify_token(good[:-2] + ("AA" if good[-2:] != "AA" else "BB"))
+    checked.verify_token(good)
+
+
+def test_the_memory_for_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "CACHED_TOKENS", 3)
+    checked = verifier(SecretKeyring(SECRET))
+    for number in range(10):
+        checked.verify_token(timed(jti=str(number)))
+    assert len(checked._verified) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256"), (ED, "EdDSA"), (ED, "Ed25519")], ids=lambda value: str(value)
+)
+def test_a_key_set_verifies_with_the_algorithm_of_each_key(key: Key, algorithm: str) -> None:
+    checked = verifier(JwksKeyring(key_set((RSA, "r"), (EC, "e"), (ED, "o"))))
+    assert checked.verify_token(signed(key, algorithm)).agent_id == "agent-1"
+
+
+def test_a_key_set_refuses_a_stranger_and_a_wrong_key_id() -> None:
+    checked = verifier(JwksKeyring(key_set((EC, "e"), (RSA, "r"))))
+    for text in (signed(ECKey.generate_key("P-256"), "ES256"), signed(EC, "ES256", "r"), signed(EC, "ES256", "x")):
+        with pytest.raises(AuthFailed):
+            checked.verify_token(text)
+    assert checked.verify_token(signed(EC, "ES256", "e")).agent_id == "agent-1"
+
+
+def test_a_public_key_is_never_taken_for_a_secret() -> None:
+    public = RSA.as_pem(private=False)
+    confused = jwt.encode({"alg": "HS256"}, claims(iat=900, exp=1100), OctKey.import_key(public), algorithms=["HS256"])
+    with pytest.raises(AuthFailed):
+        verifier(JwksKeyring(key_set((RSA, None)))).verify_token(confused)
+
+
+def test_with_a_key_set_the_secret_signs_nothing() -> None:
+    with pytest.raises(AuthFailed):
+        verifier(JwksKeyring(key_set((RSA, None)))).verify_token(timed())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys": []}',
+        b'{"keys": [{"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U"}]}',
+        b'{"keys": [{"kty": "RSA"}]}',
+        b'{"keys": [1]}',
+        key_set((ECKey.generate_key("P-384"), None)),
+    ],
+)
+def test_a_key_set_that_must_not_be_used_is_refused(document: bytes) -> None:
+    with pytest.raises(ConfigError):
+        JwksKeyring(document)
+
+
+def test_unsigned_mode_accepts_any_signature_but_no_expired_token() -> None:
+    checked = verifier(UnverifiedKeyring())
+    unsigned = token_with_header(b'{"alg":"none"}', iat=900, exp=1100).rpartition(".")[0] + "."
+    assert checked.verify_token(unsigned).agent_id == "agent-1"
+    assert checked.verify_token(timed()).agent_id == "agent-1"
+    with pytest.raises(AuthFailed, match="expired"):
+        checked.verify_token(timed(exp=999))
