@@ -103,7 +103,8 @@ def test_the_defaults_are_those_of_the_documents() -> None:
     assert settings.policy_default_deny
     assert not settings.policy_watch
     assert not settings.insecure_unsigned_tokens
-    assert settings.token_secret is settings.policy_path is settings.audit_log_path is settings.tool_rate_limit is None
+    unset = (settings.token_secret, settings.policy_path, settings.audit_log_path, settings.tool_rate_limit)
+    assert unset == (None, None, None, None)
     assert settings.policy_watch_interval_ms == 500
     assert settings.cloud_sync_interval_ms == 300_000
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.errors import SecurityWarning
-from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from kalguard.decision import identity
 from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
@@ -27,10 +27,8 @@ class Clock:
         return self.now
 
 
-def verifier(
-    keyring: Keyring, *, now: float = 1000.0, leeway: int = 0, revoked: frozenset[str] = frozenset()
-) -> Identity:
-    return Identity(keyring, clock=Clock(now), leeway_seconds=leeway, revoked=lambda: revoked.__contains__)
+def verifier(keyring: Keyring, *, leeway: int = 0) -> Identity:
+    return Identity(keyring, clock=Clock(1000.0), leeway_seconds=leeway, revoked=lambda: frozenset[str]().__contains__)
 
 
 def timed(**changes: Any) -> str:
@@ -69,6 +67,11 @@ def test_without_keys_no_token_passes() -> None:
 def test_what_is_no_token_passes_under_no_keys(keyring: Keyring, value: str | None) -> None:
     with pytest.raises(AuthFailed):
         verifier(keyring).verify_token(value)
+
+
+def test_a_public_key_is_no_secret() -> None:
+    with pytest.raises(ConfigError, match="not a secret"):
+        SecretKeyring(RSA.as_pem(private=False).decode())
 
 
 def test_a_secret_of_31_bytes_is_refused() -> None:
@@ -151,9 +154,7 @@ def test_the_memory_for_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(checked._verified) == 3
 
 
-@pytest.mark.parametrize(
-    ("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256"), (ED, "EdDSA"), (ED, "Ed25519")], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256"), (ED, "EdDSA"), (ED, "Ed25519")], ids=str)
 def test_a_key_set_verifies_with_the_algorithm_of_each_key(key: Key, algorithm: str) -> None:
     checked = verifier(JwksKeyring(key_set((RSA, "r"), (EC, "e"), (ED, "o"))))
     assert checked.verify_token(signed(key, algorithm)).agent_id == "agent-1"
@@ -168,8 +169,7 @@ def test_a_key_set_refuses_a_stranger_and_a_wrong_key_id() -> None:
 
 
 def test_a_public_key_is_never_taken_for_a_secret() -> None:
-    public = RSA.as_pem(private=False)
-    confused = jwt.encode({"alg": "HS256"}, claims(iat=900, exp=1100), OctKey.import_key(public), algorithms=["HS256"])
+    confused = token_with_header(b'{"alg":"HS256"}', RSA.as_pem(private=False), iat=900, exp=1100)
     with pytest.raises(AuthFailed):
         verifier(JwksKeyring(key_set((RSA, None)))).verify_token(confused)
 

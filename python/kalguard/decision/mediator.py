@@ -5,12 +5,11 @@ it, in `limits`: a call that is refused for its content is not counted.
 """
 
 import hashlib
-from typing import Any
 
 import msgspec
 
 from kalguard._core import ToolRegistry
-from kalguard.decision.documents import describe, read_document
+from kalguard.decision.documents import decode, encode, validate
 from kalguard.decision.model import Inspection, ToolCall
 from kalguard.errors import BadRequest, ToolsError
 
@@ -33,8 +32,10 @@ class Tools(msgspec.Struct, frozen=True):
 
 def load_tools(document: bytes) -> Tools:
     """Compile a tools file. Raises `ToolsError`, whose message names the tool and the field."""
-    value = read_document(document, schema="tools", error=ToolsError, name_of=_tool_name)
-    return Tools(registry=ToolRegistry(msgspec.json.encode(value)), digest=hashlib.sha256(document).hexdigest())
+    value = decode(document, ToolsError)
+    registry = ToolRegistry(encode(value, ToolsError))
+    validate(value, "tools", ToolsError)
+    return Tools(registry=registry, digest=hashlib.sha256(document).hexdigest())
 
 
 def any_tool() -> Tools:
@@ -45,7 +46,3 @@ def any_tool() -> Tools:
 def no_tool() -> Tools:
     """What is in force when the tools file cannot be used."""
     return load_tools(b'{"tools": []}')
-
-
-def _tool_name(document: Any, path: list[Any]) -> str:
-    return describe(document, path, items="tools", key="name", noun="tool")

@@ -1,9 +1,4 @@
-"""Is it permitted: policy documents, from bytes to an answer.
-
-A document is checked twice: here against the JSON Schema that ships with the package, for messages that a person can
-follow, and by the core, which compiles it and decides. What is compiled is what was validated: the decoded document,
-encoded again, so that a key given twice means the same to both.
-"""
+"""Is it permitted: policy documents, from bytes to an answer. What decides is compiled and evaluated by the core."""
 
 import hashlib
 from typing import Any
@@ -11,7 +6,7 @@ from typing import Any
 import msgspec
 
 from kalguard._core import Evaluation, PolicySet
-from kalguard.decision.documents import describe, read_document
+from kalguard.decision.documents import decode, encode, validate
 from kalguard.decision.model import AccessRequest
 from kalguard.errors import PolicyError
 
@@ -35,14 +30,16 @@ def load_policy(document: bytes, *, may_allow_all: bool = False) -> Policy:
 
     `may_allow_all` permits a document without rules whose default is to allow.
     """
-    value = read_document(document, schema="policy", error=PolicyError, name_of=_rule_name)
+    value = decode(document, PolicyError)
+    rules = PolicySet(encode(value, PolicyError))
+    validate(value, "policy", PolicyError)
     if not may_allow_all and not value["rules"] and value.get("defaultDecision") == "allow":
         raise PolicyError(
             "`rules` is empty and `defaultDecision` is `allow`: that permits everything to everyone; "
             "set KALGUARD_POLICY_DEFAULT_DENY=false if it is meant"
         )
     return Policy(
-        rules=PolicySet(msgspec.json.encode(value)),
+        rules=rules,
         version=value.get("version", ""),
         digest=hashlib.sha256(document).hexdigest(),
     )
@@ -74,7 +71,3 @@ def _as_text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int) else None
-
-
-def _rule_name(document: Any, path: list[Any]) -> str:
-    return describe(document, path, items="rules", key="id", noun="rule")
