@@ -44,7 +44,7 @@ fn is_short(written: &Map<String, Value>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use serde_json::{Value, json};
 
     fn expand(written: Value) -> Value {
