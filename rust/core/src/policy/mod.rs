@@ -1,6 +1,6 @@
 //! The policy engine: may this agent do this, with this tool?
 //!
-//! A document ([`document`]) is compiled once ([`PolicySet::compile`]), which refuses whatever could make a rule mean
+//! A document is compiled once ([`PolicySet::compile`]), which refuses whatever could make a rule mean
 //! more than it says: unknown keys, empty conditions, wrong types. What was compiled is then asked, for each check,
 //! which rule comes first ([`PolicySet::evaluate`]). Asking cannot fail and does not allocate.
 //!

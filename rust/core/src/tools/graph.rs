@@ -19,7 +19,7 @@ const MAX_CHAIN: usize = 32;
 const MAX_COST: usize = 20_000;
 
 /// How many regular expressions a schema may have, each of which is compiled.
-const MAX_PATTERNS: usize = 100;
+const MAX_PATTERNS: usize = 64;
 
 /// What the walk found out.
 #[derive(Debug, PartialEq, Eq)]

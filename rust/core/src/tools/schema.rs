@@ -21,7 +21,7 @@ const MAX_BYTES: usize = 64 * 1024;
 const MAX_DEPTH: usize = 64;
 
 /// How large one compiled regular expression may be, in bytes.
-const MAX_PATTERN_BYTES: usize = 1024 * 1024;
+const MAX_PATTERN_BYTES: usize = 4 * 1024 * 1024;
 
 /// How much of the validator's own message is repeated, in characters.
 const TOLD_CHARS: usize = 200;
