@@ -127,6 +127,21 @@ fn the_deepest_schema_on_the_deepest_arguments_fits_a_small_stack() {
 }
 
 #[test]
+fn a_schema_of_many_references_one_after_the_other_compiles_on_a_small_stack() {
+    let leads_to = |i: usize| json!({"properties": {"x": {"$ref": format!("#/$defs/d{i}")}}});
+    let mut definitions: serde_json::Map<String, Value> =
+        (0..1_100).map(|i| (format!("d{i}"), leads_to(i + 1))).collect();
+    definitions.insert("d1100".to_owned(), json!(false));
+    let mut schema = leads_to(0);
+    schema["$defs"] = Value::Object(definitions);
+    let check = move || {
+        let tools = with_schema(&schema);
+        assert!(tools.check("t", nested(60, json!(1)).to_string().as_bytes()).is_ok());
+    };
+    std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(check).unwrap().join().unwrap();
+}
+
+#[test]
 fn a_schema_that_visits_a_value_twice_at_every_level_ends_soon() {
     let twice = |keyword: &str| {
         let visit = json!({"properties": {"x": {"$ref": "#/$defs/t"}}});
