@@ -47,7 +47,8 @@ class FileSink:
         The second part matters: a service that is taken out of rotation gets no line to try again with.
         """
         try:
-            return self._working or _has_room(self._current())
+            fd = self._current()
+            return self._working or _has_room(fd)
         except OSError:
             return False
 

@@ -1,0 +1,120 @@
+"""Files that change while the service runs: a good version is taken up, a bad one never."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import GOOD_PROMPT, Server, running
+
+ALLOW = json.dumps({"rules": [{"id": "all", "decision": "allow"}]})
+DENY = json.dumps({"rules": [{"id": "none", "decision": "deny"}]})
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "policy.json").write_text(DENY)
+    with running(
+        tmp_path, policy_path=str(tmp_path / "policy.json"), policy_watch="true", policy_watch_interval_ms="50"
+    ) as server:
+        yield server
+
+
+def status(server: Server) -> int:
+    return server.post("/v1/prompt/check", GOOD_PROMPT).status_code
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_bad_version_keeps_the_old_one_and_says_why_once(watched: Server, tmp_path: Path) -> None:
+    for bad in ("", "{", '{"rules": []', '{"rules": [{"id": "r", "decision": "allow", "match": {"tools": []}}]}'):
+        (tmp_path / "policy.json").write_text(bad)
+        time.sleep(0.3)
+        assert status(watched) == 403
+    assert eventually(lambda: watched.log().count("the version before stays in force") == 4)
+    refused = [record for record in watched.audit() if record["type"] == "policy_error"]
+    assert [record["metadata"]["file"] for record in refused] == ["policy"] * 4
+    (tmp_path / "policy.json").write_text(ALLOW)
+    assert eventually(lambda: status(watched) == 200)
+
+
+def test_a_file_that_is_gone_keeps_the_old_version(watched: Server, tmp_path: Path) -> None:
+    (tmp_path / "policy.json").write_text(ALLOW)
+    assert eventually(lambda: status(watched) == 200)
+    (tmp_path / "policy.json").unlink()
+    time.sleep(0.4)
+    assert status(watched) == 200
+    (tmp_path / "policy.json").write_text(DENY)
+    assert eventually(lambda: status(watched) == 403)
+
+
+def test_an_editor_s_rename_is_noticed_again_and_again(watched: Server, tmp_path: Path) -> None:
+    for content, expected in ((ALLOW, 200), (DENY, 403), (ALLOW, 200)):
+        (tmp_path / "new").write_text(content)
+        (tmp_path / "new").rename(tmp_path / "policy.json")
+        assert eventually(lambda wanted=expected: status(watched) == wanted)  # type: ignore[misc]
+    taken = [record for record in watched.audit() if record["type"] == "policy_reload"]
+    assert len(taken) == 3
+
+
+def test_a_config_map_s_swap_is_noticed_again_and_again(tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    mount.mkdir()
+
+    def swap(number: int, content: str) -> None:
+        version = mount / f"..{number}"
+        version.mkdir()
+        (version / "policy.json").write_text(content)
+        os.symlink(version.name, mount / "..tmp")
+        os.replace(mount / "..tmp", mount / "..data")
+
+    swap(1, DENY)
+    os.symlink("..data/policy.json", mount / "policy.json")
+    variables = {"policy_path": str(mount / "policy.json"), "policy_watch": "true", "policy_watch_interval_ms": "50"}
+    with running(tmp_path, **variables) as server:
+        assert status(server) == 403
+        for number, (content, expected) in enumerate([(ALLOW, 200), (DENY, 403), (ALLOW, 200)], start=2):
+            swap(number, content)
+            assert eventually(lambda wanted=expected: status(server) == wanted)  # type: ignore[misc]
+
+
+def test_a_file_that_appears_later_is_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "policy.json"
+    with running(tmp_path, policy_path=str(path), policy_watch="true", policy_watch_interval_ms="50") as server:
+        assert status(server) == 403
+        path.parent.mkdir()
+        path.write_text(ALLOW)
+        assert eventually(lambda: status(server) == 200)
+
+
+def test_tools_are_taken_up_too(tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    path.write_text('{"tools": []}')
+    variables = {"tools_path": str(path), "policy_watch": "true", "policy_watch_interval_ms": "50"}
+
+    with running(tmp_path, policy_default_deny="false", **variables) as server:
+
+        def tool() -> int:
+            return server.post("/v1/tool/check", {"toolName": "t"}).status_code
+
+        assert tool() == 403
+        path.write_text('{"tools": [{"name": "t"}]}')
+        assert eventually(lambda: tool() == 200)
+
+
+def test_without_the_watch_nothing_changes(tmp_path: Path) -> None:
+    (tmp_path / "policy.json").write_text(DENY)
+    with running(tmp_path, policy_path=str(tmp_path / "policy.json"), policy_watch_interval_ms="50") as server:
+        (tmp_path / "policy.json").write_text(ALLOW)
+        time.sleep(0.5)
+        assert status(server) == 403

@@ -1,0 +1,207 @@
+"""What a bad configuration does: it stops the start, or degrades it, and says which variable is to blame."""
+
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support import GOOD_PROMPT, SECRET, environment, free_port, running, stop
+
+COMMAND = str(Path(sys.executable).with_name("kalguard-sidecar"))
+
+
+def start(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Start the server with something that it must refuse."""
+    ports = {"port": str(free_port()), "metrics_port": str(free_port()), "host": "127.0.0.1"}
+    return subprocess.run(
+        [COMMAND], env=environment(**{**ports, **variables}), capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"port": "abc"}, "KALGUARD_PORT: `abc`"),
+        ({"prompt_block_threshold": "200"}, "KALGUARD_PROMPT_BLOCK_THRESHOLD: `200`"),
+        ({"token_secret": "short"}, "KALGUARD_TOKEN_SECRET: the value given is not at least 32 bytes"),
+        ({"token_secret_file": "/nowhere"}, "KALGUARD_TOKEN_SECRET_FILE: `/nowhere` cannot be read"),
+        ({"token_jwks_path": "/nowhere"}, "KALGUARD_TOKEN_JWKS_PATH: `/nowhere` cannot be read"),
+        ({"token_jwks_path": "/etc/hostname"}, "KALGUARD_TOKEN_JWKS_PATH: `/etc/hostname` is not a JSON Web Key Set"),
+        ({"tls_cert_path": "/nowhere", "tls_key_path": "/nowhere"}, "KALGUARD_TLS_CERT_PATH: `/nowhere`"),
+        ({"tls_cert_path": "/etc/hostname", "tls_key_path": "/etc/hostname"}, "KALGUARD_TLS_KEY_PATH: `/etc/hostname`"),
+        ({"redis_url": "redis://127.0.0.1"}, "KALGUARD_REDIS_URL"),
+    ],
+)
+def test_a_bad_value_stops_the_start(variables: dict[str, str], named: str) -> None:
+    ended = start(**variables)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"kalguard-sidecar: {named}")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    ended = start(port="abc", prompt_block_threshold="200", token_secret="short")
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 3)
+
+
+@pytest.mark.parametrize("which", ["port", "metrics_port"])
+def test_a_port_in_use_is_one_clear_line(which: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = start(token_secret=SECRET, **{which: port})
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [f"kalguard-sidecar: cannot listen on 127.0.0.1:{port}: Address already in use"]
+
+
+def test_a_second_server_on_the_same_port_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path) as first:
+        port = first.url.rpartition(":")[2]
+        assert start(token_secret=SECRET, port=port).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "{", '{"rules": [{"id": "r", "decision": "allow", "match": {"tools": []}}]}']
+)
+def test_a_policy_that_cannot_be_used_denies_everything_and_shows(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "policy.json"
+    if content is not None:
+        path.write_text(content)
+    with running(tmp_path, policy_path=str(path)) as server:
+        reply = server.post("/v1/prompt/check", GOOD_PROMPT)
+        assert (reply.status_code, reply.json()["message"]) == (403, "policy cannot be loaded")
+        health = httpx.get(f"{server.url}/health")
+        assert (health.status_code, health.json()["status"], health.json()["failing"]) == (503, "degraded", ["policy"])
+        assert httpx.get(f"{server.url}/health/ready").status_code == 503
+        assert httpx.get(f"{server.url}/health/live").status_code == 200
+        assert f"KALGUARD_POLICY_PATH: `{path}`" in server.log()
+
+
+def test_a_policy_that_cannot_be_read_denies_everything(tmp_path: Path) -> None:
+    with running(tmp_path, policy_path=str(tmp_path)) as server:
+        assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 403
+        assert f"KALGUARD_POLICY_PATH: `{tmp_path}` cannot be read: Is a directory" in server.log()
+
+
+def test_tools_that_cannot_be_used_leave_none(tmp_path: Path) -> None:
+    (tmp_path / "tools.json").write_text("{")
+    with running(tmp_path, tools_path=str(tmp_path / "tools.json"), policy_default_deny="false") as server:
+        assert server.post("/v1/tool/check", {"toolName": "t"}).json()["errorCode"] == "TOOL_DENIED"
+        assert httpx.get(f"{server.url}/health").json()["failing"] == ["tools"]
+
+
+def test_a_list_of_revoked_tokens_that_cannot_be_read_lets_no_token_in(tmp_path: Path) -> None:
+    with running(tmp_path, revoked_tokens_path=str(tmp_path / "missing"), policy_default_deny="false") as server:
+        assert server.post("/v1/prompt/check", GOOD_PROMPT).json()["errorCode"] == "TOKEN_REVOKED"
+        assert httpx.get(f"{server.url}/health").json()["failing"] == ["revocation"]
+
+
+def test_without_a_policy_everything_is_denied(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        reply = server.post("/v1/prompt/check", GOOD_PROMPT)
+        assert (reply.status_code, reply.json()["errorCode"]) == (403, "POLICY_DENY")
+        assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+def test_without_keys_every_token_is_refused_and_the_log_says_so(tmp_path: Path) -> None:
+    with running(tmp_path, token_secret="", policy_default_deny="false") as server:
+        assert server.post("/v1/prompt/check", GOOD_PROMPT).json()["errorCode"] == "AUTH_FAILED"
+        assert "EVERY TOKEN IS REFUSED" in server.log()
+
+
+def test_unsigned_tokens_need_to_be_asked_for_and_show(tmp_path: Path) -> None:
+    variables = {"token_secret": "", "insecure_unsigned_tokens": "true", "policy_default_deny": "false"}
+    with running(tmp_path, **variables) as server:
+        assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
+        assert httpx.get(f"{server.url}/health").json()["insecure"] == ["unsigned tokens are accepted"]
+        assert "INSECURE" in server.log()
+
+
+def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:
+    with running(tmp_path, polcy_path="/x") as server:
+        assert "KALGUARD_POLCY_PATH: unknown variable" in server.log()
+
+
+def test_an_audit_log_that_appears_later_is_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "late" / "audit.jsonl"
+    with running(tmp_path, audit_log_path=str(path), policy_default_deny="false") as server:
+        assert server.post("/v1/prompt/check", GOOD_PROMPT).json()["errorCode"] == "UNAVAILABLE"
+        path.parent.mkdir()
+        assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
+        assert httpx.get(f"{server.url}/health").status_code == 200
+        assert len(server.audit()) == 1
+
+
+def test_the_audit_log_can_be_standard_output(tmp_path: Path) -> None:
+    with running(tmp_path, audit_log_path="-", policy_default_deny="false") as server:
+        reply = server.post("/v1/prompt/check", GOOD_PROMPT)
+        lines = [json.loads(line) for line in server.log().splitlines()]
+        assert [line["requestId"] for line in lines if line.get("type") == "prompt_allowed"] == [
+            reply.json()["requestId"]
+        ]
+
+
+def test_it_speaks_tls_where_it_is_told_to(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    port = free_port()
+    process = subprocess.Popen(
+        [COMMAND],
+        env=environment(
+            host="127.0.0.1",
+            port=str(port),
+            metrics_port=str(free_port()),
+            tls_cert_path=str(certificate),
+            tls_key_path=str(key),
+            token_secret=SECRET,
+            drain_seconds="2",
+        ),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        context = ssl.create_default_context(cafile=str(certificate))
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                reply = httpx.get(f"https://localhost:{port}/health", verify=context)
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        assert reply.status_code == 200
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{port}/health")
+    finally:
+        stop(process)
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that vouches for itself, and its key."""
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    return folder / "cert.pem", folder / "key.pem"
