@@ -1,0 +1,47 @@
+"""What the documents say is what the code does."""
+
+import re
+
+from kalguard.config import VARIABLES
+from kalguard.wire.codes import ErrorCode
+from tests.support import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading of the README."""
+    section = README.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_the_readme_lists_every_variable_with_its_default() -> None:
+    expected = [
+        [
+            f"`{variable.name}`{' (or `_FILE`)' if variable.secret else ''}",
+            f"`{variable.default}`" if variable.default else "",
+            variable.expected,
+            f"{variable.description}.",
+        ]
+        for variable in VARIABLES
+    ]
+    assert rows("Configuration") == expected
+
+
+def test_the_readme_lists_every_code_with_its_status() -> None:
+    listed = {(int(row[0]), code) for row in rows("Answers") for code in re.findall(r"`([A-Z_]+)`", row[1])}
+    assert listed == {(code.status, code.value) for code in ErrorCode}
+
+
+def test_every_path_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"\]\(((?!http)[^)#]+)", README)) | set(
+        re.findall(r"`((?:python|rust|tests|deploy|docs|benches)/[\w./-]*)`", README)
+    )
+    missing = sorted(path for path in named if not (ROOT / path).exists())
+    assert named
+    assert not missing
+
+
+def test_the_readme_shows_the_reply_that_comes_back() -> None:
+    assert '"errorCode":"PROMPT_BLOCKED"' in README
