@@ -5,7 +5,17 @@
 //! what the operator wrote, which may fail, and then asked any number of times, which cannot.
 //! `rust/py` carries the answers to Python.
 
+mod abnormality;
+pub mod detect;
 pub mod error;
+pub mod finding;
 mod glob;
+pub mod patterns;
+pub mod phrase;
+pub mod pii;
 pub mod policy;
+mod redact;
+pub mod risk;
+pub mod scanner;
+pub mod text;
 pub mod tools;

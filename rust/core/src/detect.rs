@@ -1,0 +1,218 @@
+//! Running the catalogue over every reading of a text.
+//!
+//! A text is read plainly, in disguise (leetspeak, joined letters, ROT13, backwards) and decoded, up to
+//! [`MAX_DEPTH`] levels deep; each reading is one pass of one automaton. What is only found in a reading that a
+//! person would not see is hidden as well, and says more.
+
+use std::collections::BTreeMap;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use crate::error::CompileError;
+use crate::finding::{Category, Part};
+use crate::patterns::{Pattern, Rule, catalogue};
+use crate::phrase::{Phrases, Reading, Source};
+use crate::redact::merge;
+use crate::text::decode::{MAX_DEPTH, decode};
+use crate::text::disguise::{backwards, unleet, unrot13, unspace};
+use crate::text::fold::fold;
+use crate::text::{Span, View, align, tag_runs};
+
+/// What finding something only in a disguised or decoded reading says on its own.
+const HIDDEN_SCORE: u8 = 40;
+/// What text in tag characters says: it shows nothing, and nothing ordinary writes it.
+const TAGS_SCORE: u8 = 70;
+/// The automaton of a shape may take this much; all of them stay small, this only keeps it so.
+const SHAPE_BYTES: usize = 1 << 20;
+
+/// One detector's hits in one text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detection {
+    /// Id of the pattern.
+    pub id: &'static str,
+    /// What was found.
+    pub category: Category,
+    /// What it says on its own.
+    pub score: u8,
+    /// Where, in the text as written; sorted, not overlapping.
+    pub spans: Vec<Span>,
+}
+
+/// The catalogue, compiled.
+#[derive(Debug)]
+pub struct Detector {
+    patterns: Vec<&'static Pattern>,
+    /// The catalogue's patterns, then the operator's phrases.
+    phrases: Phrases,
+    shapes: Vec<Option<Regex>>,
+}
+
+impl Detector {
+    /// Compile the catalogue, and phrases of the operator's that are [`Category::BlockedPhrase`].
+    ///
+    /// # Errors
+    /// [`CompileError::Pattern`] when a pattern cannot be compiled.
+    pub fn new(blocked: &[Source<'_>]) -> Result<Self, CompileError> {
+        let patterns: Vec<_> = catalogue().collect();
+        let sources: Vec<_> = patterns.iter().map(|pattern| source(pattern)).chain(blocked.iter().copied()).collect();
+        let phrases = Phrases::new(&sources)?;
+        let shapes = patterns.iter().map(|pattern| shape(pattern)).collect::<Result<_, _>>()?;
+        Ok(Self { patterns, phrases, shapes })
+    }
+
+    /// Everything the catalogue finds in a text, in the order of the catalogue. `tool` says that a tool returned it.
+    #[must_use]
+    pub fn detect(&self, text: &str, tool: bool) -> Vec<Detection> {
+        let mut found = Found { tags: tag_runs(text), ..Found::default() };
+        self.read_all(text, &[], &mut found);
+        self.report(&found, tool)
+    }
+
+    /// Read a text in every way. `trail` leads back to the text as written.
+    fn read_all(&self, text: &str, trail: &[&View], found: &mut Found) {
+        let folded = fold(text);
+        let whole = folded.text();
+        let seen = if trail.is_empty() { &mut found.plain } else { &mut found.disguised };
+        self.read(whole, seen, |span| lead_back(trail, folded.origin(span)));
+        if let Some(joined) = unspace(text) {
+            let lower = fold(joined.text());
+            self.read_disguise(lower.text(), Reading::Joined, &mut found.disguised, |span| {
+                lead_back(trail, joined.origin(lower.origin(span)))
+            });
+        }
+        for same_length in [unleet(whole), Some(unrot13(whole))].into_iter().flatten() {
+            self.read_disguise(&same_length, Reading::Words, &mut found.disguised, |span| {
+                lead_back(trail, folded.origin(span))
+            });
+        }
+        self.read_disguise(&backwards(whole), Reading::Words, &mut found.disguised, |span| {
+            let mirrored = whole.len().saturating_sub(span.end)..whole.len().saturating_sub(span.start);
+            lead_back(trail, folded.origin(mirrored))
+        });
+        if trail.len() < MAX_DEPTH {
+            for view in decode(text) {
+                let deeper: Vec<&View> = trail.iter().copied().chain([&view]).collect();
+                self.read_all(view.text(), &deeper, found);
+            }
+        }
+    }
+
+    /// One disguised reading, by phrases only: shapes are made of signs, which a disguise leaves alone.
+    fn read_disguise(&self, text: &str, reading: Reading, seen: &mut Places, origin: impl Fn(Span) -> Span) {
+        self.phrases.find(text, reading, |hit| {
+            if !matches!(self.shapes.get(hit.phrase), Some(Some(_))) {
+                seen.add(hit.phrase, origin(hit.span));
+            }
+        });
+    }
+
+    /// One reading, by phrases and by shapes.
+    fn read(&self, folded: &str, seen: &mut Places, origin: impl Fn(Span) -> Span) {
+        let mut gates = vec![false; self.patterns.len()];
+        self.phrases.find(folded, Reading::Words, |hit| match self.shapes.get(hit.phrase) {
+            Some(Some(_)) => {
+                if let Some(gate) = gates.get_mut(hit.phrase) {
+                    *gate = true;
+                }
+            }
+            _ => seen.add(hit.phrase, origin(hit.span)),
+        });
+        for (index, shape) in self.shapes.iter().enumerate().filter(|&(index, _)| gates.get(index) == Some(&true)) {
+            for hit in shape.iter().flat_map(|shape| shape.find_iter(folded.as_bytes())) {
+                seen.add(index, origin(align(folded, hit.range())));
+            }
+        }
+    }
+
+    fn report(&self, found: &Found, tool: bool) -> Vec<Detection> {
+        let mut detections = Vec::new();
+        let mut hidden: Vec<Span> = Vec::new();
+        for (index, pattern) in self.patterns.iter().enumerate() {
+            let counts = match pattern.rule {
+                Rule::ToolPhrase(_) => tool,
+                Rule::Phrase(_) | Rule::Shape { .. } => true,
+            };
+            let (plain, disguised) = (found.plain.get(index), found.disguised.get(index));
+            if !counts || plain.is_empty() && disguised.is_empty() {
+                continue;
+            }
+            if pattern.category.part() == Part::Injection {
+                hidden.extend(disguised.iter().filter(|span| !overlaps(plain, span)).cloned());
+            }
+            let spans = merge(plain.iter().chain(disguised).cloned().collect());
+            detections.push(Detection { id: pattern.id, category: pattern.category, score: pattern.score, spans });
+        }
+        let phrases = self.patterns.len()..;
+        let blocked: Vec<_> =
+            [&found.plain, &found.disguised].iter().flat_map(|places| places.0.range(phrases.clone())).collect();
+        if !blocked.is_empty() {
+            let spans = merge(blocked.into_iter().flat_map(|(_, spans)| spans.iter().cloned()).collect());
+            detections.push(Detection { id: "blocked_phrase", category: Category::BlockedPhrase, score: 100, spans });
+        }
+        if !found.tags.is_empty() {
+            let (id, spans) = ("hidden.tag_characters", found.tags.clone());
+            detections.push(Detection { id, category: Category::Hidden, score: TAGS_SCORE, spans });
+        }
+        if !hidden.is_empty() {
+            let spans = merge(hidden);
+            detections.push(Detection {
+                id: "hidden.disguised",
+                category: Category::Hidden,
+                score: HIDDEN_SCORE,
+                spans,
+            });
+        }
+        detections
+    }
+}
+
+fn source(pattern: &Pattern) -> Source<'static> {
+    match pattern.rule {
+        Rule::Phrase(words) | Rule::ToolPhrase(words) => Source::Phrase(words),
+        Rule::Shape { needles, .. } => Source::Literals(needles),
+    }
+}
+
+fn shape(pattern: &Pattern) -> Result<Option<Regex>, CompileError> {
+    let Rule::Shape { regex, .. } = pattern.rule else { return Ok(None) };
+    let built = RegexBuilder::new(regex).unicode(false).size_limit(SHAPE_BYTES).dfa_size_limit(SHAPE_BYTES).build();
+    built.map(Some).map_err(|error| CompileError::Pattern(format!("pattern `{}`: {error}", pattern.id)))
+}
+
+fn lead_back(trail: &[&View], span: Span) -> Span {
+    trail.iter().rev().fold(span, |span, view| view.origin(span))
+}
+
+/// Spans for each pattern; neighbours that touch are one, so that repetition does not pile up.
+#[derive(Debug, Default)]
+struct Places(BTreeMap<usize, Vec<Span>>);
+
+impl Places {
+    fn add(&mut self, index: usize, span: Span) {
+        let spans = self.0.entry(index).or_default();
+        match spans.last_mut() {
+            Some(last) if span.start <= last.end && span.end >= last.start => {
+                *last = last.start.min(span.start)..last.end.max(span.end);
+            }
+            _ => spans.push(span),
+        }
+    }
+
+    fn get(&self, index: usize) -> &[Span] {
+        self.0.get(&index).map_or(&[], Vec::as_slice)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    plain: Places,
+    disguised: Places,
+    /// Runs of tag characters.
+    tags: Vec<Span>,
+}
+
+/// Whether `span` touches any of `spans`.
+fn overlaps(spans: &[Span], span: &Span) -> bool {
+    let after = spans.partition_point(|other| other.end <= span.start);
+    spans.get(after).is_some_and(|other| other.start < span.end)
+}

@@ -1,0 +1,123 @@
+//! Reading a text the way a model reads it, while remembering where every letter came from.
+//!
+//! A model understands `Ｉｇｎｏｒｅ`, `i g n o r e` and base64 as well as plain words, so detection works on *views* of a
+//! text: [`fold`] for the plain reading, [`disguise`] for spelling games, [`decode`] for encoded runs. Each view maps
+//! its bytes back to the original, because what is removed later must be removed from the original.
+//! Everything here is linear in the input and never fails.
+
+mod confusables;
+pub mod decode;
+pub mod disguise;
+pub mod fold;
+
+use std::ops::Range;
+
+/// Byte offsets, end exclusive, on character boundaries of the text that they refer to.
+pub type Span = Range<usize>;
+
+/// A stretch of a view and the stretch of the source that it stands for.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    at: usize,
+    from: usize,
+    to: usize,
+    /// Byte `at + i` of the view is byte `from + i` of the source; otherwise the run stands for its source as a whole.
+    linear: bool,
+}
+
+/// A rewritten text with an exact map back to its source.
+///
+/// The map holds runs, not bytes: an ordinary text, whatever its length, needs a handful of them.
+///
+/// ```
+/// let view = kalguard_core::text::fold::fold("Ｉgn\u{200b}ore  THIS");
+/// assert_eq!(view.text(), "ignore this");
+/// assert_eq!(view.origin(0..6), 0..11);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    text: String,
+    runs: Vec<Run>,
+}
+
+impl View {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), runs: Vec::new() }
+    }
+
+    /// Append one character which stands for `origin` in the source.
+    fn push(&mut self, c: char, origin: Span) {
+        let (at, linear) = (self.text.len(), c.len_utf8() == origin.len());
+        self.text.push(c);
+        if let Some(last) = self.runs.last_mut() {
+            if linear && last.linear && last.to == origin.start {
+                last.to = origin.end;
+                return;
+            }
+            if !linear && !last.linear && last.from == origin.start && last.to == origin.end {
+                return;
+            }
+        }
+        self.runs.push(Run { at, from: origin.start, to: origin.end, linear });
+    }
+
+    /// The rewritten text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The smallest span of the source that holds everything `span` of this view came from.
+    #[must_use]
+    pub fn origin(&self, span: Span) -> Span {
+        let (Some(first), Some(last)) = (self.run_at(span.start), self.run_at(span.end.saturating_sub(1))) else {
+            return 0..0;
+        };
+        let start = if first.linear { first.from + (span.start - first.at) } else { first.from };
+        let end = if last.linear { last.from + (span.end - last.at) } else { last.to };
+        start.min(last.from)..end.max(start)
+    }
+
+    fn run_at(&self, offset: usize) -> Option<Run> {
+        let next = self.runs.partition_point(|run| run.at <= offset);
+        self.runs.get(next.checked_sub(1)?).copied()
+    }
+}
+
+/// Widen a span to character boundaries. Byte-wise matching can end inside a character; nothing else may.
+#[must_use]
+pub fn align(text: &str, span: Span) -> Span {
+    let (mut start, mut end) = (span.start.min(text.len()), span.end.min(text.len()));
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
+}
+
+/// Fewer tag characters than this name a region's flag.
+const HIDDEN_TAGS: usize = 8;
+
+/// Runs of Unicode tag characters long enough to carry a text.
+#[must_use]
+pub fn tag_runs(text: &str) -> Vec<Span> {
+    let mut runs = Vec::new();
+    if text.is_ascii() {
+        return runs;
+    }
+    let (mut start, mut count) = (0, 0);
+    for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
+        if confusables::tag(c).is_some() {
+            start = if count == 0 { at } else { start };
+            count += 1;
+            continue;
+        }
+        if count >= HIDDEN_TAGS {
+            runs.push(start..at);
+        }
+        count = 0;
+    }
+    runs
+}
