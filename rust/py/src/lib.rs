@@ -1,8 +1,24 @@
 //! `kalguard._core`: the core for Python. Every line here translates; none decides.
+//!
+//! What is compiled is frozen and shared. Text is borrowed from Python for the length of a call; what comes back is a
+//! small frozen object. The contract, with every argument explained, is `python/kalguard/_core.pyi`.
 
+mod error;
+mod policy;
+mod scanner;
+mod tools;
+
+use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("__version__", env!("CARGO_PKG_VERSION"))
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("PanicException", module.py().get_type::<PanicException>())?;
+    module.add_class::<scanner::Scanner>()?;
+    module.add_class::<scanner::Scan>()?;
+    module.add_class::<policy::PolicySet>()?;
+    module.add_class::<policy::Evaluation>()?;
+    module.add_class::<tools::ToolRegistry>()?;
+    module.add_class::<tools::ToolRefusal>()
 }
