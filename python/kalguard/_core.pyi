@@ -8,6 +8,17 @@ Building one may raise; asking one never does for any `str` or `bytes` that Pyth
 from collections.abc import Sequence
 from typing import Literal, final
 
+__all__ = [
+    "Evaluation",
+    "PanicException",
+    "PolicySet",
+    "Scan",
+    "Scanner",
+    "ToolRefusal",
+    "ToolRegistry",
+    "__version__",
+]
+
 __version__: str
 
 class PanicException(BaseException):
