@@ -172,7 +172,8 @@ mod tests {
         #[test]
         fn personal_data_alone_never_blocks(all in evidence(), pii in 0.0..1e9f64, at in 1..=100u8) {
             let all: Vec<_> = all.into_iter().filter(|(category, _)| category.part() == Part::Pii).collect();
-            prop_assert!(assess(&all, &Weights { pii, ..EVEN }, at).score < at);
+            let weights = Weights { pii, ..EVEN };
+            prop_assert!(assess(&all, &weights, at).score < at);
         }
     }
 }

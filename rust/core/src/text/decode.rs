@@ -21,7 +21,14 @@ pub fn decode(text: &str) -> Vec<View> {
     let mut views = Vec::new();
     views.extend(unescape(text));
     runs(text, BASE64_MIN, is_base64, true, |bytes, origin| views.extend(readable(&base64(bytes), origin)));
-    runs(text, HEX_MIN, is_hex, false, |bytes, origin| views.extend(readable(&hex(bytes), origin)));
+    runs(
+        text,
+        HEX_MIN,
+        |byte| byte.is_ascii_hexdigit(),
+        false,
+        |bytes, origin| views.extend(readable(&hex(bytes), origin)),
+    );
+    runs(text, 2 * HEX_MIN, is_hex_pair, false, |bytes, origin| views.extend(readable(&hex_pairs(bytes), origin)));
     views.extend(selectors(text));
     views
 }
@@ -55,8 +62,9 @@ fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
 }
 
-fn is_hex(byte: u8) -> bool {
-    byte.is_ascii_hexdigit() || matches!(byte, b' ' | b':' | b'\\' | b'x')
+/// What hex digits in pairs are written with: `69 67`, `69:67`, `0x69 0x67`.
+fn is_hex_pair(byte: u8) -> bool {
+    byte.is_ascii_hexdigit() || matches!(byte, b' ' | b':' | b',' | b'x')
 }
 
 /// Decode either base64 alphabet. Tried at each of the four alignments, since a word may run into the code.
@@ -97,9 +105,12 @@ fn sextet(byte: u8) -> Option<u8> {
 }
 
 fn hex(run: &[u8]) -> Vec<u8> {
-    let text: Vec<u8> = run.iter().copied().filter(u8::is_ascii_hexdigit).collect();
-    let digits: Vec<u8> = if run.starts_with(b"0x") { text.iter().copied().skip(1).collect() } else { text };
-    digits.chunks_exact(2).filter_map(|pair| Some(nibble(*pair.first()?)? << 4 | nibble(*pair.get(1)?)?)).collect()
+    run.chunks_exact(2).filter_map(|pair| Some(nibble(*pair.first()?)? << 4 | nibble(*pair.get(1)?)?)).collect()
+}
+
+fn hex_pairs(run: &[u8]) -> Vec<u8> {
+    let words = run.split(|byte| !byte.is_ascii_hexdigit() && *byte != b'x');
+    words.map(|word| word.strip_prefix(b"0x").unwrap_or(word)).filter(|word| word.len() == 2).flat_map(hex).collect()
 }
 
 fn nibble(byte: u8) -> Option<u8> {
