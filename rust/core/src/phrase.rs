@@ -240,7 +240,7 @@ fn parse(source: &str) -> Result<Steps<'_>, CompileError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
     use super::*;
 
     fn spans(phrase: &str, text: &str, reading: Reading) -> Vec<Span> {

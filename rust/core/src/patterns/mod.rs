@@ -68,6 +68,7 @@ const fn phrase(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::detect::Detector;
     use std::collections::BTreeSet;
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn patterns_keep_to_their_examples() {
-        let detector = Detector::new(&[]).unwrap_or_else(|error| panic!("{error}"));
+        let detector = Detector::new(&[]).unwrap();
         let mut wrong = Vec::new();
         for pattern in catalogue() {
             wrong.extend(

@@ -114,9 +114,9 @@ fn stands_alone(text: &str, span: &Span) -> bool {
     let (after, after2) = (at(Some(span.end)), at(Some(span.end + 1)));
     let is_word = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let joins = |byte: Option<u8>| matches!(byte, Some(b'.' | b'-' | b':' | b'/' | b','));
-    !(is_word(before) || is_word(after))
-        && !(joins(before) && before2.is_some_and(|byte| byte.is_ascii_digit()))
-        && !(joins(after) && after2.is_some_and(|byte| byte.is_ascii_digit()))
+    let goes_on = |sign: Option<u8>, next: Option<u8>| joins(sign) && next.is_some_and(|byte| byte.is_ascii_digit());
+    let joined = is_word(before) || is_word(after) || goes_on(before, before2) || goes_on(after, after2);
+    !joined
 }
 
 /// The words just before a span, in lower case.

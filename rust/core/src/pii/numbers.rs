@@ -112,7 +112,7 @@ fn luhn(number: &[u8]) -> bool {
             },
         )
         .sum();
-    sum % 10 == 0 && number.iter().any(|digit| Some(digit) != number.first())
+    sum.is_multiple_of(10) && number.iter().any(|digit| Some(digit) != number.first())
 }
 
 fn is_ssn(text: &str, span: &Span) -> bool {

@@ -149,6 +149,13 @@ fn number_of_digits(written: &str) -> usize {
     digits(main).len()
 }
 
+/// Whether a number that begins with 0 goes on from the digits before it.
+fn goes_on(text: &str, span: &Span) -> bool {
+    let bytes = text.as_bytes();
+    let before = |back: usize| span.start.checked_sub(back).and_then(|at| bytes.get(at));
+    bytes.get(span.start) == Some(&b'0') && before(1) == Some(&b' ') && before(2).is_some_and(u8::is_ascii_digit)
+}
+
 /// A label such as `-Office` may follow; a further digit group may not.
 fn is_free(text: &str, span: &Span) -> bool {
     let groups = text.get(span.clone()).unwrap_or_default().split(['-', ' ']).map(str::len);
@@ -156,7 +163,7 @@ fn is_free(text: &str, span: &Span) -> bool {
         return false; // the form of a social security number, valid or not
     }
     let before = text.as_bytes().get(span.start.wrapping_sub(1)).copied();
-    stands_alone(text, span) && !matches!(before, Some(b'-' | b'.' | b'#' | b'$'))
+    stands_alone(text, span) && !goes_on(text, span) && !matches!(before, Some(b'-' | b'.' | b'#' | b'$'))
 }
 
 fn is_other(text: &str, span: &Span) -> bool {

@@ -48,10 +48,8 @@ fn runs(text: &str, min: usize, accept: fn(u8) -> bool, wraps: bool, mut found: 
             line = at + 1;
             continue;
         }
-        if at - start >= min {
-            if let Some(run) = bytes.get(start..at) {
-                found(run, start..at);
-            }
+        if let Some(run) = bytes.get(start..at).filter(|run| run.len() >= min) {
+            found(run, start..at);
         }
         start = at + 1;
         line = start;

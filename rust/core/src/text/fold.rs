@@ -111,14 +111,11 @@ impl Folder {
 
     /// Write a character that may compose with the one before it.
     fn join(&mut self, c: char, origin: Span) {
-        if self.gap.is_none() && !c.is_ascii() {
-            if let Some((before, span)) = self.pending.take() {
-                if let Some(both) = compose(before, c) {
-                    self.pending = Some((both, span.start..origin.end));
-                    return;
-                }
-                self.pending = Some((before, span));
-            }
+        if let (None, Some((before, span))) = (&self.gap, &self.pending)
+            && let Some(both) = compose(*before, c)
+        {
+            self.pending = Some((both, span.start..origin.end));
+            return;
         }
         self.flush();
         self.pending = Some((c, origin));
@@ -178,6 +175,7 @@ mod tests {
         assert_eq!(text.get(view.origin(2..5)), Some("ﬁx"));
         assert_eq!(text.get(view.origin(6..8)), Some("１２"));
         assert_eq!(text.get(view.origin(9..11)), Some("ok"));
+        assert_eq!(fold("one run only").origin(4..7), 4..7);
     }
 
     #[test]

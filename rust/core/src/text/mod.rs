@@ -75,7 +75,9 @@ impl View {
         };
         let start = if first.linear { first.from + (span.start - first.at) } else { first.from };
         let end = if last.linear { last.from + (span.end - last.at) } else { last.to };
-        start.min(last.from)..end.max(start)
+        // A mirrored view runs the other way: its last character may come from before its first.
+        let last_start = if last.linear { end.saturating_sub(1) } else { last.from };
+        start.min(last_start)..end.max(start)
     }
 
     fn run_at(&self, offset: usize) -> Option<Run> {
