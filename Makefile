@@ -49,7 +49,7 @@ lint: build
 	$(BIN)/python -m mypy.stubtest kalguard._core --allowlist python/stubtest-allowlist.txt
 
 rust-test: build
-	cargo test --workspace --exclude kalguard-py --locked --quiet
+	cargo test --release --package kalguard-core --locked --quiet
 
 python-test: build
 	$(BIN)/pytest

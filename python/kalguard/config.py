@@ -234,7 +234,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("KALGUARD_RISK_WEIGHT_PII", "1", *_FACTOR, "Weight of personal data in the risk score"),
     Variable("KALGUARD_RISK_WEIGHT_ABNORMALITY", "1", *_FACTOR, "Weight of abnormal shape in the risk score"),
     Variable(
-        "KALGUARD_BLOCKED_PHRASES", "", "phrases with commas between them", _phrases, "Phrases that block a prompt"
+        "KALGUARD_BLOCKED_PHRASES",
+        "",
+        "phrases with commas between them",
+        _phrases,
+        "Phrases that block a prompt, in any case, as whole words",
     ),
     Variable("KALGUARD_DISABLE_PII_CHECK", "false", *_FLAG, "Do not look for personal data and secrets"),
     Variable("KALGUARD_DISABLE_INJECTION_CHECK", "false", *_FLAG, "Do not look for injection"),
