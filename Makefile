@@ -17,7 +17,7 @@ help:
 	@echo "make lock    resolve the Python dependencies anew into requirements.lock"
 
 run: build
-	@deploy/run-local.sh $(BIN)
+	@$(BIN)/python deploy/run_local.py
 
 build: $(VENV)/.built
 

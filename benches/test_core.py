@@ -41,7 +41,7 @@ def conversation(size: int) -> str:
 def test_firewall(benchmark: Any, size: int) -> None:
     benchmark.group = f"scan {size} bytes"
     firewall = PromptFirewall(FirewallOptions())
-    slots = [TextSlot(message=0, part=None, role="user", text=conversation(size))]
+    slots = [TextSlot(message=0, path=("content",), role="user", text=conversation(size))]
     request = PromptRequest(messages=[{"role": "user", "content": slots[0].text}], slots=slots, metadata={})
     inspection = benchmark(firewall.inspect, request)
     assert inspection.passed

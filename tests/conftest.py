@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.support import Server, running
 
+# The same examples on every run, so that a failure is one that anybody can see again.
 hypothesis_settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("default")
 

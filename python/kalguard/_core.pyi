@@ -124,7 +124,7 @@ class ToolRegistry:
 
 @final
 class ToolRefusal:
-    """Why a tool call was refused. Holds nothing that the agent wrote, apart from the tool's name."""
+    """Why a tool call was refused. Holds nothing that the agent wrote, not even the tool's name."""
 
     @property
     def check(self) -> Literal["denylist", "allowlist", "arguments", "schema", "command"]: ...

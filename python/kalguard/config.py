@@ -7,6 +7,7 @@ holds it, and is never printed. What Kubernetes injects for a Service named `kal
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -114,10 +115,8 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
-def _host(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", value):
-        raise ValueError
-    return value
+def _address(value: str) -> str:
+    return str(ip_address(value))
 
 
 def _secret(value: str) -> str:
@@ -153,7 +152,7 @@ _PATH = ("a path", _text)
 _FACTOR = ("a number from 0 to 10", _weight)
 
 VARIABLES: tuple[Variable, ...] = (
-    Variable("KALGUARD_HOST", "0.0.0.0", "an address or host name", _host, "Address to listen on"),
+    Variable("KALGUARD_HOST", "0.0.0.0", "an IP address", _address, "Address to listen on"),
     Variable("KALGUARD_PORT", "9292", *_PORT, "Port of the API"),
     Variable("KALGUARD_METRICS_PORT", "9293", *_PORT, "Port of the Prometheus metrics, on the same address"),
     Variable("KALGUARD_WORKERS", "1", "a whole number from 1 to 64", _whole(1, 64), "Worker processes"),
@@ -172,7 +171,7 @@ VARIABLES: tuple[Variable, ...] = (
         "10",
         "a whole number from 0 to 3600",
         _whole(0, 3600),
-        "Longest time from SIGTERM to the end of the process",
+        "Longest time in seconds from SIGTERM to the end of the process; below 2 it may take a second more",
     ),
     Variable(
         "KALGUARD_TOKEN_SECRET",
@@ -202,11 +201,11 @@ VARIABLES: tuple[Variable, ...] = (
         "KALGUARD_REVOKED_TOKENS_PATH",
         None,
         *_PATH,
-        "File of revoked tokens: the SHA-256 of one token a line, in hex; `#` starts a comment",
+        "File of revoked tokens: the SHA-256 of one token a line, in hex; `#` starts a comment. Changes are taken up",
     ),
     Variable("KALGUARD_POLICY_PATH", None, *_PATH, "Policy document. Unset: deny everything"),
     Variable("KALGUARD_POLICY_DEFAULT_DENY", "true", *_FLAG, "What the policy says where there is no file"),
-    Variable("KALGUARD_POLICY_WATCH", "false", *_FLAG, "Take up changes of the policy, tools and revocation files"),
+    Variable("KALGUARD_POLICY_WATCH", "false", *_FLAG, "Take up changes of the policy and tools files"),
     Variable(
         "KALGUARD_POLICY_WATCH_INTERVAL_MS",
         "500",
@@ -263,7 +262,7 @@ VARIABLES: tuple[Variable, ...] = (
         "off",
         "always, interval or off",
         _one_of("always", "interval", "off"),
-        "When the audit file is forced to disk: before each reply, once a second, or when the system sees fit",
+        "When the audit file is forced to disk: before each reply (at the disk's pace), every second, or by the system",
     ),
     Variable(
         "KALGUARD_API_KEY",
@@ -343,7 +342,10 @@ def _value_of(variable: Variable, given: Mapping[str, str], problems: list[str])
 def _text_of(variable: Variable, given: Mapping[str, str]) -> str | None:
     name, path = variable.name, given.get(f"{variable.name}_FILE") if variable.secret else None
     if path is None:
-        return given.get(name, variable.default)
+        text = given.get(name, variable.default)
+        if text is not None and any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise ConfigError([f"{name}: the value given is not UTF-8"])
+        return text
     if name in given:
         raise ConfigError([f"{name}_FILE: cannot be combined with {name}"])
     try:

@@ -1,8 +1,9 @@
 """Every exception that KalGuard raises on purpose.
 
-Two families. What an operator wrote and cannot be used: `ConfigError`, `PolicyError`, `ToolsError`, `PatternError`;
-their messages name the variable, rule, tool or field. What ends one check with a refusal: `Refusal` and its
-subclasses, each with the code that goes on the wire. `kalguard._core` raises the ones declared here.
+What an operator wrote and cannot be used: `ConfigError`, `PolicyError`, `ToolsError`, `PatternError`; their messages
+name the variable, rule, tool or field. What ends one check with a refusal: `Refusal` and its subclasses, each with the
+code that goes on the wire. And `AuditUnavailable`, which turns an answer into a refusal. `kalguard._core` raises the
+ones declared here.
 """
 
 from kalguard.wire.codes import ErrorCode
@@ -52,6 +53,12 @@ class PayloadTooLarge(Refusal):
     """The body is larger than any check takes."""
 
     code = ErrorCode.PAYLOAD_TOO_LARGE
+
+
+class Unavailable(Refusal):
+    """Something that the decision needs cannot be had now."""
+
+    code = ErrorCode.UNAVAILABLE
 
 
 class AuthFailed(Refusal):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, SECRET, environment, token
+from tests.support import ROOT, SECRET, environment, token, token_with_header
 
 POLICY = {
     "rules": [
@@ -94,6 +94,9 @@ def test_a_token_can_be_made_with_its_hash() -> None:
         (token(exp=1), "expired"),
         ("rubbish", "malformed"),
         ("", "missing"),
+        (token(exp=10**15), "`exp`"),
+        (token(exp=True), "`exp`"),
+        (token_with_header(b'{"alg":"HS256"}')[:-4] + "....", "malformed"),
     ],
 )
 def test_a_token_that_would_be_refused_says_why(text: str, problem: str) -> None:
@@ -200,12 +203,24 @@ def test_the_version_is_that_of_the_package() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [(), ("serve",), ("token",), ("token", "issue"), ("policy", "check"), ("policy", "test"), ("tools", "check")],
+    [
+        (),
+        ("serve",),
+        ("token",),
+        ("token", "issue"),
+        ("policy", "check"),
+        ("policy", "test"),
+        ("tools", "check"),
+        ("token", "inspect"),
+        ("config",),
+        ("version",),
+    ],
 )
 def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
     ended = run(*command, "--help")
     assert ended.returncode == 0
-    assert len(ended.stdout.splitlines()) > 5
+    assert ended.stdout.startswith("Usage: ")
+    assert len(ended.stdout.split("\n\n")[1].strip()) > 15  # says what it is for
 
 
 def test_the_example_files_are_good() -> None:

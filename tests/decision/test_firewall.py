@@ -1,5 +1,7 @@
 """The prompt firewall as the service uses it: the vectors that Rust reads too, and every setting that bears on it."""
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -127,6 +129,34 @@ def test_an_attack_cut_into_parts_is_whole_again() -> None:
 
 def test_the_text_of_a_part_of_any_type_is_looked_at() -> None:
     assert not inspect({"role": "user", "content": [{"type": "input_text", "text": ATTACK}]}).passed
+
+
+WRAPPED = {
+    "a tool's result": lambda text: {"content": [{"type": "tool_result", "content": text}]},
+    "a part of a tool's result": lambda text: {
+        "content": [{"type": "tool_result", "content": [{"type": "text", "text": text}]}]
+    },
+    "a document": lambda text: {
+        "content": [{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}]
+    },
+    "a refusal": lambda text: {"content": [{"type": "refusal", "refusal": text}]},
+    "a name": lambda text: {"content": "hello", "name": text},
+    "a tool call": lambda text: {"content": None, "tool_calls": [{"function": {"name": "t", "arguments": text}}]},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED.keys())
+def test_text_is_found_however_it_is_wrapped(wrap: Callable[[str], dict[str, Any]]) -> None:
+    assert not inspect({"role": "user", **wrap(ATTACK)}).passed
+    message = {"role": "user", **wrap(MAIL)}
+    assert inspect(message).sanitized_messages == [{"role": "user", **wrap(CLEAN)}]
+
+
+def test_what_was_sent_is_not_changed_by_taking_something_out() -> None:
+    request = read_prompt(write_json({"messages": [say(MAIL), say("hello")]}))
+    before = copy.deepcopy(request.messages)
+    PromptFirewall(FirewallOptions()).inspect(request)
+    assert request.messages == before
 
 
 def test_findings_say_in_which_message() -> None:

@@ -1,9 +1,11 @@
 """Tokens: what passes under which keys, and for how long. (What is refused over HTTP: sidecar/test_status_table.py.)"""
 
+import base64
 import hashlib
 import json
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from kalguard.decision import identity
 from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
+from kalguard.decision.model import Principal
 from kalguard.errors import AuthFailed, ConfigError, TokenRevoked
 from tests.support import SECRET, claims, token, token_with_header
 
@@ -29,6 +32,12 @@ class Clock:
 
 def verifier(keyring: Keyring, *, leeway: int = 0) -> Identity:
     return Identity(keyring, clock=Clock(1000.0), leeway_seconds=leeway, revoked=lambda: frozenset[str]().__contains__)
+
+
+def accept(checked: Identity, text: str | None) -> Principal:
+    principal = checked.verify_token(text)
+    checked.confirm(principal)
+    return principal
 
 
 def timed(**changes: Any) -> str:
@@ -112,30 +121,30 @@ def test_a_token_without_capabilities_has_none() -> None:
 def test_times_are_kept_to_the_second(changes: dict[str, Any], leeway: int, passes: bool) -> None:
     checked = verifier(SecretKeyring(SECRET), leeway=leeway)
     if passes:
-        checked.verify_token(timed(**changes))
+        accept(checked, timed(**changes))
     else:
         with pytest.raises(AuthFailed):
-            checked.verify_token(timed(**changes))
+            accept(checked, timed(**changes))
 
 
 def test_a_remembered_token_still_expires() -> None:
     clock = Clock(1000.0)
     checked = Identity(SecretKeyring(SECRET), clock=clock, revoked=lambda: frozenset[str]().__contains__)
     text = timed()
-    assert checked.verify_token(text) == checked.verify_token(text)
+    assert accept(checked, text) == accept(checked, text)
     clock.now = 1100.0
     with pytest.raises(AuthFailed, match="expired"):
-        checked.verify_token(text)
+        accept(checked, text)
 
 
 def test_a_remembered_token_can_still_be_revoked() -> None:
     revoked: set[str] = set()
     checked = Identity(SecretKeyring(SECRET), clock=Clock(1000.0), revoked=lambda: revoked.__contains__)
     text = timed()
-    checked.verify_token(text)
+    accept(checked, text)
     revoked.add(hashlib.sha256(text.encode()).hexdigest())
     with pytest.raises(TokenRevoked):
-        checked.verify_token(text)
+        accept(checked, text)
 
 
 def test_a_forged_token_is_not_remembered_for_a_good_one() -> None:
@@ -179,10 +188,66 @@ def test_with_a_key_set_the_secret_signs_nothing() -> None:
         verifier(JwksKeyring(key_set((RSA, None)))).verify_token(timed())
 
 
+def test_revoking_a_token_revokes_the_twin_that_its_holder_can_make() -> None:
+    text = signed(EC, "ES256")
+    head, _, signature = text.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    other = raw[:32] + (order - int.from_bytes(raw[32:])).to_bytes(32)
+    twin = f"{head}.{base64.urlsafe_b64encode(other).decode().rstrip('=')}"
+    for withdrawn in (text, twin):
+        digest = hashlib.sha256(withdrawn.encode()).hexdigest()
+        revoked = partial(getattr, frozenset({digest}), "__contains__")
+        checked = Identity(JwksKeyring(key_set((EC, None))), clock=Clock(1000.0), revoked=revoked)
+        for presented in (text, twin):
+            with pytest.raises(TokenRevoked):
+                accept(checked, presented)
+
+
+@pytest.mark.parametrize("tail", ["=", "==", "====", "!", "\n", " "])
+def test_no_other_spelling_of_a_token_passes(tail: str) -> None:
+    for keyring in (SecretKeyring(SECRET), UnverifiedKeyring()):
+        with pytest.raises(AuthFailed):
+            verifier(keyring).verify_token(timed() + tail)
+
+
+def test_no_other_spelling_of_a_signature_passes() -> None:
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    text = timed()
+    for keyring in (SecretKeyring(SECRET), UnverifiedKeyring()):
+        passed = 0
+        for letter in letters:
+            try:
+                verifier(keyring).verify_token(text[:-1] + letter)
+                passed += 1
+            except AuthFailed:
+                pass
+        assert passed == (1 if isinstance(keyring, SecretKeyring) else 16)  # of 43 letters the last holds four bits
+
+
+def test_keys_that_are_not_for_verifying_are_passed_over() -> None:
+    def entry(key: Key, **fields: Any) -> dict[str, Any]:
+        return {**key.as_dict(private=False), **fields}
+
+    unusable = [
+        entry(RSA, use="enc"),
+        entry(RSA, alg="RSA-OAEP"),
+        entry(EC, key_ops=["encrypt"]),
+        entry(ECKey.generate_key("P-384")),
+    ]
+    with pytest.raises(ConfigError, match="no key for verifying"):
+        JwksKeyring(json.dumps({"keys": unusable}).encode())
+    mixed = JwksKeyring(json.dumps({"keys": [*unusable, entry(ED, use="sig")]}).encode())
+    assert verifier(mixed).verify_token(signed(ED, "EdDSA")).agent_id == "agent-1"
+    with pytest.raises(AuthFailed):
+        verifier(mixed).verify_token(signed(RSA, "RS256"))
+
+
 @pytest.mark.parametrize(
     "document",
     [
         b"",
+        b"[" * 100_000,
         b"[]",
         b"{}",
         b'{"keys": []}',
@@ -200,7 +265,7 @@ def test_a_key_set_that_must_not_be_used_is_refused(document: bytes) -> None:
 def test_unsigned_mode_accepts_any_signature_but_no_expired_token() -> None:
     checked = verifier(UnverifiedKeyring())
     unsigned = token_with_header(b'{"alg":"none"}', iat=900, exp=1100).rpartition(".")[0] + "."
-    assert checked.verify_token(unsigned).agent_id == "agent-1"
-    assert checked.verify_token(timed()).agent_id == "agent-1"
+    assert accept(checked, unsigned).agent_id == "agent-1"
+    assert accept(checked, timed()).agent_id == "agent-1"
     with pytest.raises(AuthFailed, match="expired"):
-        checked.verify_token(timed(exp=999))
+        accept(checked, timed(exp=999))

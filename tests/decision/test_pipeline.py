@@ -21,7 +21,9 @@ from kalguard.errors import BadRequest
 from kalguard.wire.codes import ErrorCode
 from tests.support import SECRET, token
 
-PROMPT = PromptRequest(messages=[{}], slots=[TextSlot(message=0, part=None, role="user", text="hello")], metadata={})
+PROMPT = PromptRequest(
+    messages=[{}], slots=[TextSlot(message=0, path=("content",), role="user", text="hello")], metadata={}
+)
 CALL = ToolCall(name="t", arguments=b"{}", argument_count=0, metadata={})
 
 

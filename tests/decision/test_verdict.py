@@ -11,7 +11,7 @@ from kalguard.decision.model import Check, Decision, Inspection, LimitReached, P
 from kalguard.wire.codes import ErrorCode
 
 PRINCIPAL = Principal(
-    agent_id="a", capabilities=frozenset(), metadata={}, not_before=0.0, expires_at=1.0, token_hash="0"
+    agent_id="a", capabilities=frozenset(), metadata={}, not_before=0.0, expires_at=1.0, token_hashes=("0",)
 )
 
 

@@ -1,8 +1,10 @@
 """What goes on record, and what never does."""
 
+import hashlib
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ import pytest
 from kalguard.decision.model import Check, Principal, Verdict
 from kalguard.records.sinks import MemorySink
 from kalguard.records.usage import usage_event
+from kalguard.sidecar.respond import MAX_FINDINGS
 from kalguard.wire.codes import ErrorCode
 from tests.support import ATTACK, GOOD_PROMPT, app, bearer, call, records, token
 
@@ -67,6 +70,26 @@ def test_nobody_is_named_before_a_token_is_verified() -> None:
     )
 
 
+def test_of_a_withdrawn_token_it_is_on_record_whose_it_was(tmp_path: Path) -> None:
+    headers = bearer()
+    digest = hashlib.sha256(headers["authorization"].removeprefix("Bearer ").encode()).hexdigest()
+    (tmp_path / "revoked").write_text(digest)
+    record = recorded(PROMPT, GOOD_PROMPT, headers=headers, revoked_tokens_path=str(tmp_path / "revoked"))
+    assert (record["type"], record["agentId"]) == ("auth_failure", "agent-1")
+    assert record["metadata"]["tokenHash"] == digest
+
+
+def test_a_flood_of_findings_makes_a_short_record_and_a_bounded_reply() -> None:
+    sink = MemorySink()
+    messages = [{"role": "user", "content": f"a{number}@example.org"} for number in range(2000)]
+    reply = call(app(sink, **OPEN), PROMPT, {"messages": messages})
+    assert len(reply.body["data"]["sanitizedMessages"]) == 2000
+    assert len(reply.body["data"]["findings"]) == MAX_FINDINGS
+    assert len(sink.lines[0]) < 2000
+    (finding,) = [entry for entry in records(sink)[0]["metadata"]["findings"] if entry["category"] == "pii.email"]
+    assert finding["messages"] == 2000
+
+
 def test_a_record_says_which_rule_of_which_policy() -> None:
     metadata = recorded(PROMPT, GOOD_PROMPT)["metadata"]
     assert metadata["ruleId"] is None
@@ -100,19 +123,22 @@ def test_nothing_that_was_said_is_on_record_or_in_a_reason(path: str, body: obje
         assert secret not in line
 
 
-@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", 'x"}\n{"id":"evt_', "\u2028", "\x00", "\x85"])
-def test_a_tool_s_name_cannot_forge_a_line(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["ann@example.org", "x y", "a\nb", "\x1b[31mred", 'x"}\n{"id":"evt_', "\u2028", "\x00", "\x85"]
+)
+def test_a_tool_s_name_can_neither_forge_a_line_nor_put_words_on_record(name: str) -> None:
     sink = MemorySink()
     call(app(sink, **OPEN), TOOL, {"toolName": name})
     (line,) = sink.lines
     assert b"\n" not in line
     assert b"\x1b" not in line
-    assert json.loads(line)["metadata"]["toolName"] == name
+    recorded_name = json.loads(line)["metadata"]["toolName"]
+    assert recorded_name == f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def test_usage_tells_who_and_how_it_ended_and_nothing_else() -> None:
     principal = Principal(
-        agent_id="agent-1", capabilities=frozenset(), metadata={"a": 1}, not_before=0, expires_at=1, token_hash="0"
+        agent_id="agent-1", capabilities=frozenset(), metadata={"a": 1}, not_before=0, expires_at=1, token_hashes=("0",)
     )
     verdict = Verdict(
         check=Check.TOOL,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kalguard.errors import AuditUnavailable
+from kalguard.records import sinks
 from kalguard.records.sinks import MEMORY_RECORDS, FileSink, MemorySink, StdoutSink
 
 
@@ -59,15 +60,20 @@ def test_half_a_line_left_by_a_killed_process_spoils_no_other(tmp_path: Path) ->
     assert path.read_bytes().splitlines() == [b'{"whole":1}', b'{"hal', b'{"next":1}']
 
 
-def test_a_line_cut_short_is_an_error_and_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sink = FileSink(str(tmp_path / "audit.jsonl"))
+def test_a_line_cut_short_is_an_error_and_spoils_no_other_whoever_writes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "audit.jsonl")
+    one, other = FileSink(path), FileSink(path)
+    other.write(b"first")
     real = os.write
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
         with pytest.raises(AuditUnavailable):
-            sink.write(b"lost line")
-    sink.write(b"kept line")
-    assert (tmp_path / "audit.jsonl").read_bytes() == b"los\nkept line\n"
+            one.write(b"lost line")
+    other.write(b"kept line")
+    one.write(b"kept too")
+    assert (tmp_path / "audit.jsonl").read_bytes() == b"first\nlos\nkept line\nkept too\n"
 
 
 def test_a_file_renamed_away_is_made_anew(tmp_path: Path) -> None:
@@ -83,7 +89,7 @@ def test_a_file_renamed_away_is_made_anew(tmp_path: Path) -> None:
 def test_with_fsync_each_a_line_is_forced_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
-    FileSink(str(tmp_path / "a"), fsync_each=True).write(b"x")
+    FileSink(str(tmp_path / "a"), fsync="always").write(b"x")
     assert len(synced) == 1
     FileSink(str(tmp_path / "b")).write(b"x")
     assert len(synced) == 1
@@ -99,6 +105,50 @@ def test_standard_output_takes_whole_lines() -> None:
         sink.write(b"x")
     assert not sink.is_working()
     os.close(reader)
+
+
+def test_standard_output_that_nobody_reads_is_an_error_and_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "STDOUT_WAIT_SECONDS", 0.01)
+    reader, writer = os.pipe()
+    sink = StdoutSink(writer)
+    written = 0
+
+    def fill() -> None:
+        nonlocal written
+        while True:
+            sink.write(b"x" * 6000)
+            written += 1
+
+    with pytest.raises(AuditUnavailable):
+        fill()
+    assert not sink.is_working()
+    os.set_blocking(reader, False)
+    read = b""
+    while len(chunk := os.read(reader, 65536)) == 65536:
+        read += chunk
+    read += chunk
+    sink.write(b"next")
+    lines = (read + os.read(reader, 65536)).split(b"\n")
+    assert lines[-2:] == [b"next", b""]
+    assert lines[:written] == [b"x" * 6000] * written
+    os.close(reader)
+    os.close(writer)
+
+
+def test_with_fsync_interval_what_is_left_is_forced_to_disk_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    sink = FileSink(str(tmp_path / "a"), fsync="interval")
+    assert sink.descriptor() is None
+    sink.write(b"x")
+    descriptor = sink.descriptor()
+    assert descriptor is not None
+    os.close(descriptor)
+    assert synced == []
+    sink.close()
+    assert len(synced) == 1
 
 
 def test_memory_keeps_the_last_records() -> None:

@@ -71,6 +71,11 @@ def test_any_bytes(target: Litestar, path: str, body: bytes) -> None:
     check(target, path, body)
 
 
+def without_text(message: dict[str, Any]) -> dict[str, Any]:
+    """What must not change, whatever is taken out of a message."""
+    return {name: value for name, value in message.items() if name not in ("content", "name", "tool_calls")}
+
+
 @given(body=prompts)
 @example(body={"messages": [{"role": "user", "content": "x", "tool_calls": 5}]})
 def test_anything_like_a_prompt(target: Litestar, body: dict[str, Any]) -> None:
@@ -80,7 +85,7 @@ def test_anything_like_a_prompt(target: Litestar, body: dict[str, Any]) -> None:
         assert sanitized != body["messages"]
         assert len(sanitized) == len(body["messages"])
         for before, after in zip(body["messages"], sanitized, strict=True):
-            assert {**before, "content": None} == {**after, "content": None}
+            assert without_text(before) == without_text(after)
 
 
 @given(body=calls)

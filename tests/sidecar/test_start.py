@@ -34,7 +34,12 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
         ({"token_jwks_path": "/nowhere"}, "KALGUARD_TOKEN_JWKS_PATH: `/nowhere` cannot be read"),
         ({"token_jwks_path": "/etc/hostname"}, "KALGUARD_TOKEN_JWKS_PATH: `/etc/hostname` is not a JSON Web Key Set"),
         ({"tls_cert_path": "/nowhere", "tls_key_path": "/nowhere"}, "KALGUARD_TLS_CERT_PATH: `/nowhere`"),
-        ({"tls_cert_path": "/etc/hostname", "tls_key_path": "/etc/hostname"}, "KALGUARD_TLS_KEY_PATH: `/etc/hostname`"),
+        (
+            {"tls_cert_path": "/etc/hostname", "tls_key_path": "/etc/hostname"},
+            "KALGUARD_TLS_CERT_PATH: `/etc/hostname`",
+        ),
+        ({"host": "localhost"}, "KALGUARD_HOST: `localhost` is not an IP address"),
+        ({"blocked_phrases": "a\udcff"}, "KALGUARD_BLOCKED_PHRASES: the value given is not UTF-8"),
         ({"redis_url": "redis://127.0.0.1"}, "KALGUARD_REDIS_URL"),
     ],
 )
@@ -43,6 +48,19 @@ def test_a_bad_value_stops_the_start(variables: dict[str, str], named: str) -> N
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"kalguard-sidecar: {named}")
+
+
+def test_a_certificate_and_a_key_have_to_belong_together(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    certificate, _ = make_certificate(tmp_path / "one")
+    _, key = make_certificate(tmp_path / "other")
+    ended = start(tls_cert_path=str(certificate), tls_key_path=str(key))
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"kalguard-sidecar: KALGUARD_TLS_KEY_PATH: `{key}` is not the key of")
+    (tmp_path / "old.pem").write_text(key.read_text().replace("PRIVATE", "EC PRIVATE"))
+    ended = start(tls_cert_path=str(certificate), tls_key_path=str(tmp_path / "old.pem"))
+    assert "PKCS#8" in ended.stderr
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -78,6 +96,7 @@ def test_a_policy_that_cannot_be_used_denies_everything_and_shows(tmp_path: Path
         health = httpx.get(f"{server.url}/health")
         assert (health.status_code, health.json()["status"], health.json()["failing"]) == (503, "degraded", ["policy"])
         assert httpx.get(f"{server.url}/health/ready").status_code == 503
+        assert server.audit()[0]["type"] == "policy_error"
         assert httpx.get(f"{server.url}/health/live").status_code == 200
         assert f"KALGUARD_POLICY_PATH: `{path}`" in server.log()
 
@@ -91,13 +110,16 @@ def test_a_policy_that_cannot_be_read_denies_everything(tmp_path: Path) -> None:
 def test_tools_that_cannot_be_used_leave_none(tmp_path: Path) -> None:
     (tmp_path / "tools.json").write_text("{")
     with running(tmp_path, tools_path=str(tmp_path / "tools.json"), policy_default_deny="false") as server:
-        assert server.post("/v1/tool/check", {"toolName": "t"}).json()["errorCode"] == "TOOL_DENIED"
+        reply = server.post("/v1/tool/check", {"toolName": "t"}).json()
+        assert (reply["errorCode"], reply["message"]) == ("TOOL_DENIED", "tools file cannot be loaded")
         assert httpx.get(f"{server.url}/health").json()["failing"] == ["tools"]
 
 
 def test_a_list_of_revoked_tokens_that_cannot_be_read_lets_no_token_in(tmp_path: Path) -> None:
     with running(tmp_path, revoked_tokens_path=str(tmp_path / "missing"), policy_default_deny="false") as server:
-        assert server.post("/v1/prompt/check", GOOD_PROMPT).json()["errorCode"] == "TOKEN_REVOKED"
+        reply = server.post("/v1/prompt/check", GOOD_PROMPT)
+        assert (reply.status_code, reply.json()["errorCode"]) == (503, "UNAVAILABLE")
+        assert reply.json()["message"] == "list of revoked tokens cannot be loaded"
         assert httpx.get(f"{server.url}/health").json()["failing"] == ["revocation"]
 
 
@@ -109,17 +131,23 @@ def test_without_a_policy_everything_is_denied(tmp_path: Path) -> None:
 
 
 def test_without_keys_every_token_is_refused_and_the_log_says_so(tmp_path: Path) -> None:
-    with running(tmp_path, token_secret="", policy_default_deny="false") as server:
+    with running(tmp_path, token_secret="", policy_default_deny="false", log_level="error") as server:
         assert server.post("/v1/prompt/check", GOOD_PROMPT).json()["errorCode"] == "AUTH_FAILED"
         assert "EVERY TOKEN IS REFUSED" in server.log()
 
 
 def test_unsigned_tokens_need_to_be_asked_for_and_show(tmp_path: Path) -> None:
-    variables = {"token_secret": "", "insecure_unsigned_tokens": "true", "policy_default_deny": "false"}
+    variables = {
+        "token_secret": "",
+        "insecure_unsigned_tokens": "true",
+        "policy_default_deny": "false",
+        "log_level": "error",
+    }
     with running(tmp_path, **variables) as server:
         assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
         assert httpx.get(f"{server.url}/health").json()["insecure"] == ["unsigned tokens are accepted"]
         assert "INSECURE" in server.log()
+        assert "EVERYTHING IS ALLOWED" in server.log()
 
 
 def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from kalguard.decision.firewall import PromptFirewall
+from kalguard.records.sinks import MemorySink
 from kalguard.wire.check import MAX_BODY_BYTES, MAX_DEPTH
 from kalguard.wire.codes import ErrorCode
-from tests.support import ATTACK, GOOD_PROMPT, Server, bearer, running, token, token_with_header
+from tests.support import ATTACK, GOOD_PROMPT, Server, app, bearer, call, records, running, token, token_with_header
 
 PROMPT, TOOL = "/v1/prompt/check", "/v1/tool/check"
 
@@ -283,6 +285,17 @@ def test_500_when_something_unforeseen_happens(tmp_path: Path) -> None:
         assert "secret detail" not in json.dumps(body)
         assert body["requestId"] in faulty.log()
         assert "secret detail" in faulty.log()
+
+
+def test_500_when_a_step_fails_is_on_record() -> None:
+    sink = MemorySink()
+    served = app(sink, policy_default_deny="false")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PromptFirewall, "inspect", lambda *_: 1 / 0)
+        reply = call(served)
+    assert (reply.status, reply.body["errorCode"], reply.body["message"]) == (500, "INTERNAL", "internal error")
+    (record,) = records(sink)
+    assert (record["type"], record["metadata"]["errorCode"]) == ("prompt_denied", "INTERNAL")
 
 
 def test_503_when_the_decision_cannot_be_put_on_record(tmp_path: Path) -> None:

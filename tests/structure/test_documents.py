@@ -1,10 +1,11 @@
 """What the documents say is what the code does."""
 
+import json
 import re
 
 from kalguard.config import VARIABLES
 from kalguard.wire.codes import ErrorCode
-from tests.support import ROOT
+from tests.support import ROOT, app, call
 
 README = (ROOT / "README.md").read_text()
 
@@ -43,5 +44,14 @@ def test_every_path_that_the_readme_names_exists() -> None:
     assert not missing
 
 
-def test_the_readme_shows_the_reply_that_comes_back() -> None:
-    assert '"errorCode":"PROMPT_BLOCKED"' in README
+def test_the_readme_s_requests_get_the_replies_that_it_shows() -> None:
+    policy = str(ROOT / "deploy/policy.example.json")
+    served = app(policy_path=policy, tools_path=str(ROOT / "deploy/tools.example.json"))
+    bodies = re.findall(r"-d '(.*)'$", README, re.MULTILINE)
+    replies = [call(served, body=body.encode()).body for body in bodies]
+    assert [reply["allowed"] for reply in replies] == [True, False]
+    for reply in replies:
+        for name in ("message", "decision", "errorCode"):
+            if name in reply:
+                assert f'"{name}":{json.dumps(reply[name])}' in README
+        assert f'"riskScore":{reply["data"]["riskScore"]}' in README

@@ -42,9 +42,12 @@ def sidecar() -> None:
 @cli.command("config")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show_config(as_json: bool) -> None:
-    """Print the settings in force, secrets masked. Exit 1 if the environment cannot be used."""
+    """Print the settings in force, secrets masked. Exit 1 if the service would not start with them."""
+    from kalguard.sidecar.main import check
+
     try:
         loaded = config.load(os.environ)
+        check(loaded.settings)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

@@ -90,9 +90,8 @@ def inspect(as_json: bool) -> None:
     else:
         for name, value in report.items():
             click.echo(f"{name:9}  {value if isinstance(value, str) else json.dumps(value)}")
-        expiry = (report.get("claims") or {}).get("exp")
-        if isinstance(expiry, int):
-            click.echo(f"{'expires':9}  {datetime.fromtimestamp(expiry, UTC).isoformat()}")
+        if expiry := _expiry(report.get("claims")):
+            click.echo(f"{'expires':9}  {expiry}")
     raise SystemExit(0 if problem is None else 1)
 
 
@@ -120,7 +119,7 @@ def _problem_with(text: str) -> str | None:
     except (ConfigError, OSError) as error:
         raise click.UsageError(str(error)) from None
     try:
-        identity.verify_token(text)
+        identity.confirm(identity.verify_token(text))
     except Refusal as refusal:
         return str(refusal)
     return None
@@ -131,5 +130,16 @@ def _unverified(text: str) -> dict[str, Any]:
     try:
         parts = jws.extract_compact(text.encode())
         return {"header": parts.protected, "claims": json.loads(parts.payload)}
-    except (JoseError, ValueError):
+    except (JoseError, ValueError, RecursionError):
         return {}
+
+
+def _expiry(claims: object) -> str | None:
+    """When a token says that it expires, if that is a time at all."""
+    value = claims.get("exp") if isinstance(claims, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None

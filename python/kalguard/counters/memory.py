@@ -6,6 +6,7 @@ which nothing happened for a whole span are dropped, so that agents which come a
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from threading import Lock
 
 from kalguard.decision.limits import WINDOW_SECONDS
 
@@ -19,12 +20,14 @@ class MemoryCounters:
         self._clock = clock
         self._windows: dict[tuple[str, ...], deque[float]] = {}
         self._calls = 0
+        self._lock = Lock()
 
     def take(self, limits: Sequence[tuple[tuple[str, ...], int]]) -> float:
-        """See `decision.limits.Counters.take`.
+        """See `decision.limits.Counters.take`."""
+        with self._lock:  # two callers must not both take the last place
+            return self._take(limits)
 
-        Runs without giving way to another request, so that two callers cannot both take the last place.
-        """
+    def _take(self, limits: Sequence[tuple[tuple[str, ...], int]]) -> float:
         now = self._clock()
         self._sweep(now)
         windows = [(self._window(key, now), limit) for key, limit in limits]

@@ -1,20 +1,23 @@
 """Who is asking: verifies agent tokens. Raises, never returns a doubtful answer.
 
-The algorithm comes from the keys that the operator configured, never from the token. Three keyrings: `SecretKeyring`
-(HS256), `JwksKeyring` (RS256, ES256, EdDSA), and `UnverifiedKeyring` for the mode without a secret, which someone has
-to choose by name. JOSE itself is joserfc's work; what it leaves to the caller (required claims, times, types, no
-`crit`) is checked here. Verified tokens are remembered by their SHA-256 until they expire; the times are looked
-at again on every request.
+The algorithm comes from the keys that the operator configured, never from the token. Keyrings: `SecretKeyring`
+(HS256), `JwksKeyring` (RS256, ES256, EdDSA), `UnverifiedKeyring` for the mode without a secret, which someone has to
+choose by name, and `ClosedKeyring` where nobody did. JOSE itself is joserfc's work; what it leaves to the caller
+(required claims, times, types, no `crit`) is checked here. Verified tokens are remembered by their SHA-256; what
+changes with time (`confirm`) is looked at again for every request, and once more when its body has come.
 """
 
+import base64
 import hashlib
 import json
+import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from joserfc import jws
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
 
 from kalguard.decision.model import Capability, Principal
@@ -25,6 +28,8 @@ MAX_AGENT_ID_LENGTH = 256
 MIN_SECRET_BYTES = 32
 CACHED_TOKENS = 10_000
 _KNOWN_CAPABILITIES = frozenset(Capability)
+_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # FIPS 186-4, D.1.2.3
 
 
 class Keyring(Protocol):
@@ -54,14 +59,18 @@ class JwksKeyring:
     """Public keys from a JSON Web Key Set: each key verifies with the one algorithm that belongs to its type."""
 
     def __init__(self, document: bytes) -> None:
-        """Read a JWKS. Raises `ConfigError` for one that is malformed, empty, or holds a key that must not be used."""
+        """Read a JWKS. Keys that are not for verifying with one of our algorithms are passed over.
+
+        Raises `ConfigError` for a set that is malformed or leaves no key.
+        """
         try:
             keys = [JWKRegistry.import_key(item) for item in json.loads(document)["keys"]]
-        except (ValueError, KeyError, TypeError, JoseError) as error:
-            raise ConfigError([f"is not a JSON Web Key Set: {error}"]) from None
-        if not keys:
-            raise ConfigError(["is a JSON Web Key Set without a key"])
-        self._keys = [(_key_id(key), key, _algorithms_of(key)) for key in keys]
+        except (ValueError, KeyError, TypeError, RecursionError, JoseError):
+            raise ConfigError(["is not a JSON Web Key Set"]) from None
+        usable = [(_key_id(key), key, _algorithms_of(key)) for key in keys]
+        self._keys = [(key_id, key, algorithms) for key_id, key, algorithms in usable if algorithms]
+        if not self._keys:
+            raise ConfigError(["holds no key for verifying: RSA of 2048 bits or more, EC P-256 or Ed25519"])
 
     def open(self, token: str) -> bytes:
         kid = _header(token).get("kid")
@@ -115,54 +124,75 @@ class Identity:
         self._verified: OrderedDict[str, Principal] = OrderedDict()
 
     def verify_token(self, token: str | None) -> Principal:
-        """Give the agent that a token names. Raises `AuthFailed` or `TokenRevoked`."""
+        """Give the agent that a rightly signed token names. Raises `AuthFailed`. Whether it is good now: `confirm`."""
         if not token:
             raise AuthFailed("bearer token is missing")
-        if len(token) > MAX_TOKEN_BYTES or not token.isascii():
+        if len(token) > MAX_TOKEN_BYTES or not _FORM.fullmatch(token):
             raise AuthFailed("token is malformed")
-        token_hash = hashlib.sha256(token.encode()).hexdigest()
+        token_hash = _sha256(token)
         principal = self._verified.get(token_hash)
         if principal is None:
-            principal = _principal(_claims(self._keyring.open(token)), token_hash)
-            self._remember(principal)
-        self._check_times(principal)
-        if self._revoked()(token_hash):
-            raise TokenRevoked("token is revoked")
+            principal = _principal(_claims(self._keyring.open(token)), (token_hash, *_twins(token)))
+            self._verified[token_hash] = principal
+            if len(self._verified) > CACHED_TOKENS:
+                self._verified.popitem(last=False)
         return principal
 
-    def _check_times(self, principal: Principal) -> None:
+    def confirm(self, principal: Principal) -> None:
+        """Check what changes with time: expiry and revocation. Raises `AuthFailed` or `TokenRevoked`."""
         now = self._clock()
         if now >= principal.expires_at + self._leeway:
-            self._verified.pop(principal.token_hash, None)
             raise AuthFailed("token is expired")
         if now < principal.not_before - self._leeway:
             raise AuthFailed("token is not valid yet")
-
-    def _remember(self, principal: Principal) -> None:
-        self._verified[principal.token_hash] = principal
-        if len(self._verified) > CACHED_TOKENS:
-            self._verified.popitem(last=False)
+        is_revoked = self._revoked()
+        if any(is_revoked(token_hash) for token_hash in principal.token_hashes):
+            raise TokenRevoked("token is revoked")
 
 
 def _verified_payload(token: str, key: Key, algorithms: list[str]) -> bytes:
     _header(token)
     try:
-        return jws.deserialize_compact(token.encode(), key, algorithms=algorithms).payload
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # of the name EdDSA, under which issuers still sign
+            return jws.deserialize_compact(token.encode(), key, algorithms=algorithms).payload
     except (JoseError, ValueError, TypeError, KeyError):
         raise AuthFailed("token signature does not verify") from None
 
 
 def _header(token: str) -> dict[str, Any]:
     """The protected header, unverified. Refuses `crit`: there is no extension that we understand."""
-    if token.count(".") != 2:
-        raise AuthFailed("token is malformed")
     try:
         header = jws.extract_compact(token.encode()).protected
     except (JoseError, ValueError, TypeError, RecursionError):
         raise AuthFailed("token is malformed") from None
     if not isinstance(header, dict) or "crit" in header or "b64" in header:
         raise AuthFailed("token is malformed")
+    signature = token.rpartition(".")[2]
+    if _base64(base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))) != signature:
+        raise AuthFailed("token is malformed")  # the same signature in other letters would be another token to a hash
     return header
+
+
+def _twins(token: str) -> tuple[str, ...]:
+    """SHA-256 of the one other token that an ECDSA signature (r, s) makes good as well: that with (r, n - s).
+
+    Whoever holds a token can make its twin; revoking one must revoke both.
+    """
+    signed, _, signature = token.rpartition(".")
+    if _header(token).get("alg") != "ES256":
+        return ()
+    raw = base64.urlsafe_b64decode(signature + "==")
+    other = _P256_ORDER - int.from_bytes(raw[32:])
+    return (_sha256(f"{signed}.{_base64(raw[:32] + other.to_bytes(32))}"),)
+
+
+def _sha256(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _claims(payload: bytes) -> dict[str, Any]:
@@ -175,7 +205,7 @@ def _claims(payload: bytes) -> dict[str, Any]:
     return claims
 
 
-def _principal(claims: dict[str, Any], token_hash: str) -> Principal:
+def _principal(claims: dict[str, Any], token_hashes: tuple[str, ...]) -> Principal:
     agent_id = claims.get("sub")
     if not isinstance(agent_id, str) or not 0 < len(agent_id) <= MAX_AGENT_ID_LENGTH or not _is_text(agent_id):
         raise AuthFailed(f"token claim `sub` must be text of 1 to {MAX_AGENT_ID_LENGTH} characters")
@@ -186,7 +216,7 @@ def _principal(claims: dict[str, Any], token_hash: str) -> Principal:
         metadata=_metadata(claims.get("metadata")),
         not_before=max(issued_at, _time(claims, "nbf", required=False)),
         expires_at=_time(claims, "exp", required=True),
-        token_hash=token_hash,
+        token_hashes=token_hashes,
     )
 
 
@@ -219,9 +249,12 @@ def _capabilities(value: object) -> frozenset[str]:
 def _metadata(value: object) -> dict[str, Any]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or not _is_text(json.dumps(value, ensure_ascii=False)):
-        raise AuthFailed("token claim `metadata` must be an object")
-    return value
+    try:
+        if isinstance(value, dict) and _is_text(json.dumps(value, ensure_ascii=False)):
+            return value
+    except RecursionError:
+        pass
+    raise AuthFailed("token claim `metadata` must be an object")
 
 
 def _key_id(key: Key) -> str | None:
@@ -230,11 +263,18 @@ def _key_id(key: Key) -> str | None:
 
 
 def _algorithms_of(key: Key) -> list[str]:
-    """The names under which tokens may ask for the one algorithm that belongs to a key."""
+    """The names under which tokens may ask for the one algorithm of a key; none for a key that is not for this."""
+    algorithms: list[str] = []
     if isinstance(key, RSAKey) and key.public_key.key_size >= 2048:
-        return ["RS256"]
-    if isinstance(key, ECKey) and key.curve_name == "P-256":
-        return ["ES256"]
-    if isinstance(key, OKPKey) and key.curve_name == "Ed25519":
-        return ["EdDSA", "Ed25519"]  # RFC 8037 and its successor, RFC 9864
-    raise ConfigError(["holds a key that is not RSA of 2048 bits or more, EC P-256 or Ed25519"])
+        algorithms = ["RS256"]
+    elif isinstance(key, ECKey) and key.curve_name == "P-256":
+        algorithms = ["ES256"]
+    elif isinstance(key, OKPKey) and key.curve_name == "Ed25519":
+        algorithms = ["EdDSA", "Ed25519"]  # RFC 8037 and its successor, RFC 9864
+    operations = key.get("key_ops")
+    meant = (
+        key.get("use") in (None, "sig")
+        and (operations is None or "verify" in operations)
+        and (key.get("alg") is None or key.get("alg") in algorithms)
+    )
+    return algorithms if meant else []

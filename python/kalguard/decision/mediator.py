@@ -15,13 +15,19 @@ from kalguard.errors import BadRequest, ToolsError
 
 
 class Tools(msgspec.Struct, frozen=True):
-    """The tools in force. `digest` is the SHA-256 of the file as it was read, in hex; empty without a file."""
+    """The tools in force. `digest` is the SHA-256 of the file as it was read, in hex; empty without a file.
+
+    With a `problem` every call is refused for it.
+    """
 
     registry: ToolRegistry
     digest: str
+    problem: str = ""
 
     def inspect(self, call: ToolCall) -> Inspection:
         """Judge one call. Raises `BadRequest` for arguments that are no JSON object."""
+        if self.problem:
+            return Inspection(objection=self.problem, failed_check="allowlist")
         refusal = self.registry.check(call.name, call.arguments)
         if refusal is None:
             return Inspection()
@@ -45,4 +51,4 @@ def any_tool() -> Tools:
 
 def no_tool() -> Tools:
     """What is in force when the tools file cannot be used."""
-    return load_tools(b'{"tools": []}')
+    return Tools(registry=ToolRegistry(b'{"tools": []}'), digest="", problem="tools file cannot be loaded")

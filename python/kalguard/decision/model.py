@@ -53,21 +53,24 @@ class Decision(StrEnum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A verified agent. Times are unix seconds; `token_hash` is the SHA-256 of its token, in hex."""
+    """A verified agent. Times are unix seconds.
+
+    `token_hashes` are the SHA-256, in hex, of its token and of any other token that is as good as that.
+    """
 
     agent_id: str
     capabilities: frozenset[str]
     metadata: dict[str, Any]
     not_before: float
     expires_at: float
-    token_hash: str
+    token_hashes: tuple[str, ...]
 
 
 class TextSlot(msgspec.Struct, frozen=True):
-    """Where a text stands: message index, and part index where the content is a list of parts."""
+    """Where a text stands: the index of its message, and the way to it inside the message."""
 
     message: int
-    part: int | None
+    path: tuple[str | int, ...]
     role: str
     text: str
 
@@ -85,18 +88,27 @@ class PromptRequest(msgspec.Struct, frozen=True):
         Everything else of a message, fields that we do not know included, stays as it is.
         """
         messages = list(self.messages)
+        changed: set[int] = set()
         for slot, text in zip(self.slots, texts, strict=True):
             if text is None:
                 continue
-            message = dict(messages[slot.message])
-            if slot.part is None:
-                message["content"] = text
-            else:
-                parts = list(message["content"])
-                parts[slot.part] = {**parts[slot.part], "text": text}
-                message["content"] = parts
-            messages[slot.message] = message
+            if slot.message not in changed:
+                changed.add(slot.message)
+                messages[slot.message] = _copy(messages[slot.message])
+            container: Any = messages[slot.message]
+            for step in slot.path[:-1]:
+                container = container[step]
+            container[slot.path[-1]] = text
         return messages
+
+
+def _copy(value: Any) -> Any:
+    """A copy that shares nothing that can be changed. As deep as a body may be, which is not very."""
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value
 
 
 class ToolCall(msgspec.Struct, frozen=True):

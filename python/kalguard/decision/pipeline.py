@@ -1,7 +1,7 @@
 """The way of a check, in order; each step can end it.
 
     admit:  authenticate -> revocation -> capability
-    decide: parse and validate the body -> policy -> prompt firewall | tool mediation and limits
+    decide: token still good -> parse and validate the body -> policy -> prompt firewall | tool mediation and limits
 
 `admit` needs no body, so that nobody without a token makes us read one. Both end in a `Verdict` and never raise:
 whatever goes wrong in a step is a denial, made in one place (`_refused`). The caller writes the audit record and then
@@ -36,6 +36,7 @@ from kalguard.errors import Refusal
 from kalguard.wire.codes import ErrorCode
 
 _log = logging.getLogger(__name__)
+UNFORESEEN = (Exception, PanicException)  # what a guard has to catch so that nothing gets past it
 _POLICY_CODES = {"require_approval": ErrorCode.REQUIRE_APPROVAL}
 
 
@@ -84,10 +85,12 @@ class Pipeline:
 
     def admit(self, check: Check, request_id: str, token: Callable[[], str | None]) -> Admission | Verdict:
         """Find out who asks, and whether the token permits this kind of check. `token` may raise `Refusal`."""
+        principal = None
         try:
             principal = self._identity.verify_token(token())
-        except (Exception, PanicException) as error:
-            return self._refused(error, check=check, request_id=request_id)
+            self._identity.confirm(principal)
+        except UNFORESEEN as error:
+            return self._refused(error, check=check, request_id=request_id, principal=principal)
         needed = NEEDS[check]
         if needed in principal.capabilities:
             return Admission(check, request_id, principal)
@@ -156,8 +159,9 @@ class Pipeline:
 
     def _guarded(self, admission: Admission, step: Callable[[], Verdict]) -> Verdict:
         try:
+            self._identity.confirm(admission.principal)  # the body may have been long in coming
             return step()
-        except (Exception, PanicException) as error:
+        except UNFORESEEN as error:
             return self._refused(
                 error, check=admission.check, request_id=admission.request_id, principal=admission.principal
             )

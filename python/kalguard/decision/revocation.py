@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from kalguard.errors import ConfigError
+from kalguard.errors import ConfigError, Unavailable
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -28,6 +28,6 @@ def load_revocations(document: bytes) -> Callable[[str], bool]:
     return frozenset(digests).__contains__
 
 
-def everything_revoked(token_hash: str) -> bool:
-    """What is in force while the list cannot be read: a token that might be on it must not pass."""
-    return True
+def unknown_revocations(token_hash: str) -> bool:
+    """Stand in for a list that cannot be read: a token that might be on it must not pass. Raises `Unavailable`."""
+    raise Unavailable("list of revoked tokens cannot be loaded")

@@ -5,19 +5,22 @@ written raises `AuditUnavailable`, and what it was about must then be refused. R
 scores and rule ids: never what was said, nor the token.
 """
 
+import hashlib
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
-from kalguard.decision.model import Check, Verdict
+from kalguard.decision.model import Check, Finding, Verdict
 from kalguard.records.clock import rfc3339
 from kalguard.wire.audit import AuditRecord, EventType
 from kalguard.wire.codes import ErrorCode
 
 _ENCODER = msgspec.json.Encoder()
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 
 class AuditSink(Protocol):
@@ -102,10 +105,10 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
     if verdict.code is not None:
         metadata["errorCode"] = verdict.code
     if verdict.principal is not None:
-        metadata["tokenHash"] = verdict.principal.token_hash
+        metadata["tokenHash"] = verdict.principal.token_hashes[0]
     if verdict.access is not None:
         counts = {
-            "toolName": verdict.access.tool,
+            "toolName": _tool_name(verdict.access.tool),
             "argumentCount": verdict.access.argument_count,
             "messageCount": verdict.access.message_count,
         }
@@ -120,5 +123,22 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
         risk = verdict.inspection.risk
         metadata["riskScore"] = risk.score
         metadata["riskLevel"] = risk.level
-        metadata["findings"] = risk.findings
+        metadata["findings"] = _by_category(risk.findings)
     return metadata
+
+
+def _by_category(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """One entry for each category, gravest first: in how many messages, and the highest score."""
+    entries: dict[str, dict[str, Any]] = {}
+    for finding in findings:
+        entry = entries.setdefault(finding.category, {"category": finding.category, "messages": 0, "score": 0})
+        entry["messages"] += 1
+        entry["score"] = max(entry["score"], finding.score)
+    return list(entries.values())
+
+
+def _tool_name(name: str | None) -> str | None:
+    """The name of a tool, or the hash of what an agent calls one: it must not be a way to put words on record."""
+    if name is None or _TOOL_NAME.fullmatch(name):
+        return name
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"

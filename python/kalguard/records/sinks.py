@@ -1,13 +1,14 @@
 """Where audit lines go: a file, standard output, or memory.
 
-`FileSink` writes each line with one `write` on a descriptor opened for appending, so that lines of several worker
-processes never mix and a killed process leaves whole lines. A line cut short (a full disk) is closed off before the
-next one, which therefore stays readable. When the file was renamed away, as rotation does, it is made anew.
-A sink that failed tries again with the next line. `write` reaches the system, so that a kill loses nothing; what a
-power loss may take is the `fsync` setting's business.
+`FileSink` appends each line with one `write`, under a lock that all worker processes take, so that their lines never
+mix and a killed process leaves whole ones. A line cut short (a full disk) is closed off by whoever writes next. When
+the file was renamed away, as rotation does, it is made anew. A sink that failed tries again with the next line.
+`write` reaches the system, so that a kill loses nothing; what a power loss may take is the `fsync` setting's business.
 """
 
+import fcntl
 import os
+import select
 import stat
 from collections import deque
 from contextlib import suppress
@@ -16,25 +17,30 @@ from errno import ENOSPC
 from kalguard.errors import AuditUnavailable
 
 MEMORY_RECORDS = 10_000
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+STDOUT_WAIT_SECONDS = 1.0
+# Not blocking: what is no ordinary file must not hold up the service; an ordinary one knows no difference.
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class FileSink:
-    """Appends to a file, which is created with mode 0600. With `fsync_each` a line is on disk before `write` ends."""
+    """Appends to a file, which is created with mode 0600.
 
-    def __init__(self, path: str, *, fsync_each: bool = False) -> None:
+    `fsync` is `always` (a line is on disk before `write` ends), `interval` (when `sync` is called, and at the end) or
+    `off`.
+    """
+
+    def __init__(self, path: str, *, fsync: str = "off") -> None:
         """Open nothing yet: a path that cannot be opened is a sink that does not work, not an error at start."""
         self._path = path
-        self._fsync_each = fsync_each
+        self._fsync = fsync
         self._fd: int | None = None
-        self._torn = False
         self._working = True
 
     def write(self, line: bytes) -> None:
         try:
             fd = self._current()
-            self._append(fd, line)
-            if self._fsync_each:
+            _append(fd, line)
+            if self._fsync == "always":
                 os.fdatasync(fd)
         except OSError as error:
             self._working = False
@@ -52,24 +58,18 @@ class FileSink:
         except OSError:
             return False
 
+    def descriptor(self) -> int | None:
+        """A descriptor of its own for whoever forces the file to disk, to be closed there; `None` if none is open."""
+        return None if self._fd is None else os.dup(self._fd)
+
     def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    def sync(self) -> None:
-        """Force what was written to disk. Raises `OSError`."""
-        if self._fd is not None:
-            os.fdatasync(self._fd)
-
-    def _append(self, fd: int, line: bytes) -> None:
-        data = (b"\n" if self._torn else b"") + line + b"\n"
-        written = os.write(fd, data)
-        if written == len(data):
-            self._torn = False
+        if self._fd is None:
             return
-        self._torn = self._torn or written > 0
-        raise OSError(ENOSPC, os.strerror(ENOSPC))
+        if self._fsync == "interval":
+            with suppress(OSError):
+                os.fdatasync(self._fd)
+        os.close(self._fd)
+        self._fd = None
 
     def _current(self) -> int:
         """The descriptor of the file that has the path now."""
@@ -77,7 +77,6 @@ class FileSink:
             if self._is_current(self._fd):
                 return self._fd
             self.close()
-        self._torn = _ends_mid_line(self._path)
         self._fd = os.open(self._path, _FLAGS, 0o600)
         return self._fd
 
@@ -90,39 +89,54 @@ class FileSink:
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 
+def _append(fd: int, line: bytes) -> None:
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        data = (b"\n" if _ends_mid_line(fd) else b"") + line + b"\n"
+        if os.write(fd, data) != len(data):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _ends_mid_line(fd: int) -> bool:
+    """Whether somebody's last line was cut short."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        return False
+    return os.pread(fd, 1, status.st_size - 1) != b"\n"
+
+
 def _has_room(fd: int) -> bool:
     return stat.S_ISREG(os.fstat(fd).st_mode) and os.fstatvfs(fd).f_bavail > 0
 
 
-def _ends_mid_line(path: str) -> bool:
-    """Whether a process before us left half a line. What cannot be read is taken to be in order."""
-    with suppress(OSError), open(path, "rb") as file:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and file.seek(0, os.SEEK_END) > 0:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    return False
-
-
 class StdoutSink:
-    """Writes to standard output, for a collector that reads it."""
+    """Writes to standard output, for a collector that reads it. One that stops reading is an error after a second."""
 
     def __init__(self, fd: int = 1) -> None:
         self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._torn = False
         self._working = True
 
     def write(self, line: bytes) -> None:
-        data = memoryview(line + b"\n")
+        data = memoryview((b"\n" if self._torn else b"") + line + b"\n")
         try:
             while data:
-                data = data[os.write(self._fd, data) :]
+                if not self._poll.poll(STDOUT_WAIT_SECONDS * 1000):
+                    raise TimeoutError(0, "nobody reads it")
+                data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]  # what surely does not block
+                self._torn = bool(data)
         except OSError as error:
             self._working = False
             raise AuditUnavailable(f"standard output cannot be written: {error.strerror}") from error
         self._working = True
 
     def is_working(self) -> bool:
-        """Whether the last line was taken."""
-        return self._working
+        """Whether the last line was taken, or could be now."""
+        return self._working or bool(self._poll.poll(0) == [(self._fd, select.POLLOUT)])
 
     def close(self) -> None:
         """Leave standard output open: it is not ours."""

@@ -5,13 +5,15 @@ metrics folder and the marker that says that the service is draining.
 """
 
 import asyncio
-import logging
+import gc
 import os
+import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 from litestar import Litestar, asgi
 from litestar.handlers import ASGIRouteHandler
@@ -23,34 +25,36 @@ from kalguard.counters.memory import MemoryCounters
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
 from kalguard.decision.limits import ToolLimits
-from kalguard.decision.mediator import Tools, any_tool, load_tools, no_tool
 from kalguard.decision.pipeline import Pipeline
-from kalguard.decision.policy import Policy, default_policy, load_policy
-from kalguard.decision.revocation import everything_revoked, load_revocations
-from kalguard.errors import AuditUnavailable, ConfigError
+from kalguard.errors import ConfigError
 from kalguard.records.audit import AuditLog, AuditSink
 from kalguard.records.sinks import FileSink, MemorySink, StdoutSink
+from kalguard.sidecar.background import Repeated
 from kalguard.sidecar.errors import exception_handlers
-from kalguard.sidecar.files import Change, LiveFile
 from kalguard.sidecar.health import health_handlers
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.openapi import openapi_handler
+from kalguard.sidecar.operator import OperatorFiles
 from kalguard.sidecar.routes import CheckRoute, check_routes
 
 DRAIN_MARKER = "SIDECAR_DRAIN_MARKER"  # environment variable with the path of a file that exists while draining
-_FSYNC_EVERY_SECONDS = 1.0
-_T = TypeVar("_T")
-_log = logging.getLogger(__name__)
+FSYNC_SECONDS = 1.0
+PARENT_SECONDS = 0.5
+LARGE_BODY_THREADS = 2
 
 
 def create() -> Litestar:
     """The app for this process's environment."""
     marker = os.environ.get(DRAIN_MARKER)
-    return build(
+    app = build(
         config.load(os.environ).settings,
         metrics=Metrics(),
         is_draining=Path(marker).exists if marker else lambda: False,
+        work=[Repeated("parent", PARENT_SECONDS, partial(_end_without_parent, os.getppid()))],
     )
+    gc.collect()
+    gc.freeze()  # what is here now stays; no collection need look at it again
+    return app
 
 
 def build(
@@ -59,17 +63,24 @@ def build(
     metrics: Metrics,
     is_draining: Callable[[], bool] = lambda: False,
     sink: AuditSink | None = None,
+    work: Sequence[Repeated] = (),
 ) -> Litestar:
-    """The app for `settings`. `sink` takes the place of the audit sink that the settings name."""
+    """The app for `settings`. `sink` takes the place of the audit sink that the settings name.
+
+    `work` is done in the background beside what the settings ask for.
+    """
     sink = sink or sink_for(settings)
     audit = AuditLog(sink, clock=time.time)
-    files = _Files(settings, audit, metrics)
+    files = OperatorFiles(settings, audit=audit, metrics=metrics)
+    executor = ThreadPoolExecutor(LARGE_BODY_THREADS, "large-body")
+    work = list(work)
+    if files.are_followed:
+        work.append(Repeated("watch", settings.policy_watch_interval_ms / 1000, files.refresh))
+    if settings.audit_fsync == "interval" and isinstance(sink, FileSink):
+        work.append(Repeated("fsync", FSYNC_SECONDS, partial(_force_to_disk, sink)))
     pipeline = Pipeline(
         identity=Identity(
-            keyring_for(settings),
-            clock=time.time,
-            leeway_seconds=settings.token_leeway_s,
-            revoked=files.revoked,
+            keyring_for(settings), clock=time.time, leeway_seconds=settings.token_leeway_s, revoked=files.revoked
         ),
         policy=files.policy,
         tools=files.tools,
@@ -77,22 +88,8 @@ def build(
         limits=ToolLimits(MemoryCounters(time.monotonic), per_agent=settings.tool_rate_limit, clock=time.time),
         clock=time.time,
     )
-    prompt, tool = check_routes(pipeline, audit, metrics)
-    parts = {**files.parts, "audit": audit.is_working}
-
-    @asynccontextmanager
-    async def background(_: Litestar) -> AsyncIterator[None]:
-        tasks = []
-        if settings.policy_watch:
-            tasks.append(asyncio.create_task(files.follow(settings.policy_watch_interval_ms / 1000)))
-        if settings.audit_fsync == "interval" and isinstance(sink, FileSink):
-            tasks.append(asyncio.create_task(_sync_to_disk(sink)))
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        audit.close()
-
+    prompt, tool = check_routes(pipeline, audit=audit, metrics=metrics, executor=executor)
+    parts = {**files.parts, "audit": audit.is_working, **{item.name: item.is_working for item in work}}
     return Litestar(
         route_handlers=[
             _mounted(["/v1/prompt/check", "/v1/llm/check"], prompt),
@@ -101,7 +98,7 @@ def build(
             openapi_handler(),
         ],
         exception_handlers=exception_handlers(),
-        lifespan=[background],
+        lifespan=[lambda _: _running(work, audit, executor)],
         openapi_config=None,
         logging_config=None,
     )
@@ -149,82 +146,35 @@ def sink_for(settings: Settings) -> AuditSink:
         return MemorySink()
     if settings.audit_log_path == "-":
         return StdoutSink()
-    return FileSink(settings.audit_log_path, fsync_each=settings.audit_fsync == "always")
+    return FileSink(settings.audit_log_path, fsync=settings.audit_fsync)
 
 
-class _Files:
-    """The files that can change while the service runs, or what stands in where a variable is unset."""
-
-    def __init__(self, settings: Settings, audit: AuditLog, metrics: Metrics) -> None:
-        self._audit = audit
-        self._metrics = metrics
-        self._live: list[LiveFile[Any]] = []
-        may_allow_all = not settings.policy_default_deny
-        self.policy: Callable[[], Policy] = self._follow(
-            "policy",
-            "KALGUARD_POLICY_PATH",
-            settings.policy_path,
-            load=lambda document: load_policy(document, may_allow_all=may_allow_all),
-            fallback=default_policy(deny=True, reason="policy cannot be loaded"),
-            unset=default_policy(deny=settings.policy_default_deny),
-        )
-        self.tools: Callable[[], Tools] = self._follow(
-            "tools", "KALGUARD_TOOLS_PATH", settings.tools_path, load=load_tools, fallback=no_tool(), unset=any_tool()
-        )
-        self.revoked: Callable[[], Callable[[str], bool]] = self._follow(
-            "revocation",
-            "KALGUARD_REVOKED_TOKENS_PATH",
-            settings.revoked_tokens_path,
-            load=load_revocations,
-            fallback=everything_revoked,
-            unset=lambda _: False,
-        )
-
-    @property
-    def parts(self) -> dict[str, Callable[[], bool]]:
-        """What `/health` asks: whether each file could be taken up."""
-        return {live.name: live.is_usable for live in self._live}
-
-    async def follow(self, interval_seconds: float) -> None:
-        """Take up changes until cancelled."""
-        while True:
-            await asyncio.sleep(interval_seconds)
-            for live in self._live:
-                change = await live.refresh()
-                if change is not None:
-                    self._report(change)
-
-    def _follow(
-        self, name: str, variable: str, path: str | None, *, load: Callable[[bytes], _T], fallback: _T, unset: _T
-    ) -> Callable[[], _T]:
-        if path is None:
-            return lambda: unset
-        live = LiveFile(name, variable, path, load=load, fallback=fallback)
-        self._live.append(live)
-        return live
-
-    def _report(self, change: Change) -> None:
-        self._metrics.reloaded(change.file, good=change.problem is None)
-        good = change.problem is None
-        try:
-            self._audit.record_event(
-                "policy_reload" if good else "policy_error",
-                decision="allow" if good else "deny",
-                reason=f"{change.file} file taken up" if good else f"{change.file} file refused",
-                metadata={"file": change.file, "digest": change.digest, "problem": change.problem},
-            )
-        except AuditUnavailable as error:
-            _log.error("%s", error)
+@asynccontextmanager
+async def _running(work: list[Repeated], audit: AuditLog, executor: Executor) -> AsyncIterator[None]:
+    """While the app serves, its background work is done; at the end everything is let go of."""
+    tasks = [asyncio.create_task(item.run()) for item in work]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    executor.shutdown(wait=False)
+    audit.close()
 
 
-async def _sync_to_disk(sink: FileSink) -> None:
-    """Force the audit file to disk once a second until cancelled."""
-    while True:
-        await asyncio.sleep(_FSYNC_EVERY_SECONDS)
-        try:
-            await asyncio.to_thread(sink.sync)
-        except OSError as error:
-            _log.error("audit log cannot be forced to disk: %s", error.strerror)
+async def _end_without_parent(parent: int) -> None:
+    """End this worker when the main process is gone: nobody would reload it, count for it or stop it."""
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _force_to_disk(sink: FileSink) -> None:
+    descriptor = sink.descriptor()
+    if descriptor is None:
+        return
+    try:
+        await asyncio.to_thread(os.fdatasync, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _mounted(paths: list[str], route: CheckRoute) -> ASGIRouteHandler:

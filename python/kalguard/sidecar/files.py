@@ -39,7 +39,10 @@ class _Look(msgspec.Struct, frozen=True):
 
 
 class LiveFile(Generic[_T]):
-    """What a file says. `load` raises `KalGuardError`; `fallback` is in force until it succeeds once."""
+    """What a file says. `load` raises `KalGuardError`; `fallback` is in force until it succeeds once.
+
+    `problem` says what was wrong with the version found at the start, if anything was.
+    """
 
     def __init__(self, name: str, variable: str, path: str, *, load: Callable[[bytes], _T], fallback: _T) -> None:
         self.name = name
@@ -50,7 +53,7 @@ class LiveFile(Generic[_T]):
         self._usable = False
         look = self._look()
         self._seen = look.mark
-        self._take_up(look.mark, self._read(look))
+        self.problem = self._take_up(look.mark, self._read(look))
 
     def __call__(self) -> _T:
         """What is in force now. Replaced as a whole, between two requests."""

@@ -5,13 +5,11 @@ killed. Ready and the summary say whether policy engine, tool mediator, revocati
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from kalguard.sidecar.requests import REQUEST_ID_HEADER, request_id_of
+from kalguard.sidecar.endpoint import endpoint
 
 
 class HealthReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -31,30 +29,18 @@ def health_handlers(
 ) -> list[HTTPRouteHandler]:
     """The three endpoints. Each of `parts` says whether that part works."""
 
-    def summary(request_id: str) -> HealthReply:
+    def summary(request_id: str) -> tuple[int, bytes]:
         failing = [name for name, works in parts.items() if not works()]
-        return HealthReply("degraded" if failing else "ok", request_id, failing, insecure)
+        return _told(HealthReply("degraded" if failing else "ok", request_id, failing, insecure))
 
-    @get("/health", sync_to_thread=False)
-    def health(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return _respond(summary(request_id_of(request.scope["headers"])))
+    def live(request_id: str) -> tuple[int, bytes]:
+        return _told(HealthReply("ok", request_id))
 
-    @get("/health/live", sync_to_thread=False)
-    def live(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return _respond(HealthReply("ok", request_id_of(request.scope["headers"])))
+    def ready(request_id: str) -> tuple[int, bytes]:
+        return _told(HealthReply("draining", request_id)) if is_draining() else summary(request_id)
 
-    @get("/health/ready", sync_to_thread=False)
-    def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
-        request_id = request_id_of(request.scope["headers"])
-        return _respond(HealthReply("draining", request_id) if is_draining() else summary(request_id))
-
-    return [health, live, ready]
+    return [endpoint("/health", summary), endpoint("/health/live", live), endpoint("/health/ready", ready)]
 
 
-def _respond(reply: HealthReply) -> Response[bytes]:
-    return Response(
-        msgspec.json.encode(reply),
-        status_code=200 if reply.status == "ok" else 503,
-        media_type="application/json",
-        headers={REQUEST_ID_HEADER.decode(): reply.request_id, "cache-control": "no-store"},
-    )
+def _told(reply: HealthReply) -> tuple[int, bytes]:
+    return 200 if reply.status == "ok" else 503, msgspec.json.encode(reply)

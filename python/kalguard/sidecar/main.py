@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 import threading
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
 
 from kalguard import config
 from kalguard.config import Settings
@@ -38,7 +39,7 @@ def main() -> None:
     """Serve until told to stop. Exits with 1 if a port is taken or the server fails, 2 for a bad configuration."""
     try:
         loaded = config.load(os.environ)
-        _check(loaded.settings)
+        check(loaded.settings)
     except ConfigError as error:
         for problem in error.problems:
             print(f"kalguard-sidecar: {problem}", file=sys.stderr)
@@ -74,14 +75,14 @@ def _serve(settings: Settings, marker: Path) -> None:
         port=settings.port,
         interface=Interfaces.ASGI,
         workers=settings.workers,
+        respawn_failed_workers=True,  # else one that dies takes the others with it
         loop=Loops.uvloop,
         http=HTTPModes.http1,  # one request at a time on a connection; nothing in the API needs more
         websockets=False,
         # Counts connections, not requests, and a connection beyond it hangs instead of being refused: it is set far
         # above the number of agents that keep one open.
         backpressure=8192,
-        backlog=2048,
-        respawn_failed_workers=True,
+        backlog=2048,  # connections that may wait to be accepted while a burst arrives
         workers_kill_timeout=max(1, round(settings.drain_seconds - grace)),
         log_dictconfig=log_config(settings.log_level, settings.log_format),
         log_level=LogLevels(settings.log_level),
@@ -109,34 +110,39 @@ def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> N
     signal.signal(signal.SIGTERM, on_sigterm)
 
 
-def _check(settings: Settings) -> None:
-    """What cannot be seen in one variable alone. Raises `ConfigError`."""
+def check(settings: Settings) -> None:
+    """Look at the files that the settings name, without which there can be no start. Raises `ConfigError`."""
     keyring_for(settings)
     try:
         firewall_for(settings)
     except PatternError as error:
         raise ConfigError([f"KALGUARD_BLOCKED_PHRASES: {error}"]) from None
-    for variable, path in (
-        ("KALGUARD_TLS_CERT_PATH", settings.tls_cert_path),
-        ("KALGUARD_TLS_KEY_PATH", settings.tls_key_path),
-    ):
-        try:
-            content = Path(path).read_bytes() if path else b""
-            if variable == "KALGUARD_TLS_KEY_PATH" and path:
-                _check_key(content)
-        except OSError as error:
-            raise ConfigError([f"{variable}: `{path}` cannot be read: {error.strerror}"]) from None
-        except ValueError as error:
-            raise ConfigError([f"{variable}: `{path}` {error}"]) from None
+    if settings.tls_cert_path is not None and settings.tls_key_path is not None:
+        _check_tls(settings.tls_cert_path, settings.tls_key_path)
 
 
-def _check_key(content: bytes) -> None:
-    if b"-----BEGIN PRIVATE KEY-----" not in content:
-        raise ValueError("is not a PEM key in PKCS#8; `openssl pkcs8 -topk8 -nocrypt` makes one")
+def _check_tls(cert_path: str, key_path: str) -> None:
+    certificate = _read("KALGUARD_TLS_CERT_PATH", cert_path)
+    key = _read("KALGUARD_TLS_KEY_PATH", key_path)
     try:
-        load_pem_private_key(content, password=None)
-    except (ValueError, TypeError):
-        raise ValueError("is not a private key") from None
+        load_pem_x509_certificates(certificate)
+    except ValueError:
+        raise ConfigError([f"KALGUARD_TLS_CERT_PATH: `{cert_path}` is not a certificate in PEM"]) from None
+    if b"-----BEGIN PRIVATE KEY-----" not in key:
+        hint = "`openssl pkcs8 -topk8 -nocrypt` makes one"
+        raise ConfigError([f"KALGUARD_TLS_KEY_PATH: `{key_path}` is not a key in PEM, PKCS#8; {hint}"])
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_path, key_path)
+    except (ssl.SSLError, OSError):
+        problem = f"`{key_path}` is not the key of the certificate in KALGUARD_TLS_CERT_PATH"
+        raise ConfigError([f"KALGUARD_TLS_KEY_PATH: {problem}"]) from None
+
+
+def _read(variable: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{variable}: `{path}` cannot be read: {error.strerror}"]) from None
 
 
 def _taken(host: str, port: int) -> str | None:
@@ -157,10 +163,11 @@ def _announce(loaded: config.Loaded) -> None:
     settings = loaded.settings
     for warning in loaded.warnings:
         _log.warning(warning)
+    # Critical, so that no log level hides an open door.
     if settings.insecure_unsigned_tokens:
-        _log.warning("INSECURE: unsigned tokens are accepted (KALGUARD_INSECURE_UNSIGNED_TOKENS=true)")
+        _log.critical("INSECURE: unsigned tokens are accepted (KALGUARD_INSECURE_UNSIGNED_TOKENS=true)")
     elif settings.token_secret is None and settings.token_jwks_path is None:
-        _log.warning("EVERY TOKEN IS REFUSED: set KALGUARD_TOKEN_SECRET or KALGUARD_TOKEN_JWKS_PATH to let agents in")
+        _log.critical("EVERY TOKEN IS REFUSED: set KALGUARD_TOKEN_SECRET or KALGUARD_TOKEN_JWKS_PATH to let agents in")
     if settings.policy_path is None and not settings.policy_default_deny:
-        _log.warning("there is no policy file and KALGUARD_POLICY_DEFAULT_DENY=false: every agent may do everything")
+        _log.critical("EVERYTHING IS ALLOWED: there is no policy file and KALGUARD_POLICY_DEFAULT_DENY=false")
     _log.info("KalGuard %s on %s:%d", VERSION, settings.host, settings.port)

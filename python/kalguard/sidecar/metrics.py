@@ -44,7 +44,7 @@ class Metrics:
             registry=registry,
         )
         self._detections = Counter(
-            "kalguard_detections", "Findings of the prompt firewall", ["category"], registry=registry
+            "kalguard_detections", "Prompts in which a category was found", ["category"], registry=registry
         )
         self._unrecorded = Counter(
             "kalguard_audit_records_dropped", "Audit records that could not be written", registry=registry
@@ -64,8 +64,8 @@ class Metrics:
         if verdict.code in _CAUSES:
             self._failures.labels(verdict.check, _CAUSES[verdict.code], "denied").inc()
         if verdict.inspection is not None and verdict.inspection.risk is not None:
-            for finding in verdict.inspection.risk.findings:
-                self._detections.labels(finding.category).inc()
+            for category in {finding.category for finding in verdict.inspection.risk.findings}:
+                self._detections.labels(category).inc()
 
     def unrecorded(self) -> None:
         """Count one audit record that was lost."""

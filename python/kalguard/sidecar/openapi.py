@@ -8,11 +8,11 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from kalguard.sidecar.endpoint import endpoint
 from kalguard.sidecar.health import HealthReply
-from kalguard.sidecar.requests import REQUEST_ID_HEADER, request_id_of
+from kalguard.sidecar.requests import REQUEST_ID_HEADER
 from kalguard.version import VERSION
 from kalguard.wire.check import PromptCheck, Reply, ToolCheck
 from kalguard.wire.codes import ErrorCode
@@ -33,16 +33,7 @@ _STATUS_TEXTS = {
 
 def openapi_handler() -> HTTPRouteHandler:
     """The endpoint."""
-
-    @get("/schema/openapi.json", sync_to_thread=False)
-    def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return Response(
-            msgspec.json.encode(document()),
-            media_type="application/json",
-            headers={REQUEST_ID_HEADER.decode(): request_id_of(request.scope["headers"])},
-        )
-
-    return openapi
+    return endpoint("/schema/openapi.json", lambda _: (200, msgspec.json.encode(document())))
 
 
 @cache
@@ -64,7 +55,7 @@ def document() -> dict[str, Any]:
                 "post": {**_check("Check a tool call before it is made", "ToolCheck"), "operationId": "checkTool"}
             },
             "/health": {"get": {**_probe("Whether the service is fit to decide"), "operationId": "health"}},
-            "/health/live": {"get": {**_probe("Whether the process answers"), "operationId": "live"}},
+            "/health/live": {"get": {**_probe("Whether the process answers", always=True), "operationId": "live"}},
             "/health/ready": {"get": {**_probe("Whether traffic should be sent here"), "operationId": "ready"}},
         },
         "components": {
@@ -89,19 +80,27 @@ def _check(summary: str, body: str) -> dict[str, Any]:
             }
         ],
         "requestBody": {"required": True, "content": _json(body)},
-        "responses": {
-            str(status): {"description": _STATUS_TEXTS[status], "content": _json("Reply")} for status in statuses
-        },
+        "responses": {str(status): _response(status) for status in statuses},
     }
 
 
-def _probe(summary: str) -> dict[str, Any]:
+def _response(status: int) -> dict[str, Any]:
+    headers: dict[str, Any] = {REQUEST_ID_HEADER.decode(): {"schema": {"type": "string"}}}
+    if status == 429:
+        headers["retry-after"] = {"schema": {"type": "integer"}, "description": "Seconds."}
+    if status == 405:
+        headers["allow"] = {"schema": {"type": "string"}}
+    return {"description": _STATUS_TEXTS[status], "headers": headers, "content": _json("Reply")}
+
+
+def _probe(summary: str, *, always: bool = False) -> dict[str, Any]:
+    no = {"description": "No; `failing` names the parts that do not work.", "content": _json("HealthReply")}
     return {
         "summary": summary,
         "security": [],
         "responses": {
             "200": {"description": "Yes.", "content": _json("HealthReply")},
-            "503": {"description": "No; `failing` names the parts that do not work.", "content": _json("HealthReply")},
+            **({} if always else {"503": no}),
         },
     }
 

@@ -1,8 +1,13 @@
-"""Reads requests: what came over HTTP, as `decision` knows it. Everything that is wrong with it raises `BadRequest`."""
+"""Reads requests: what came over HTTP, as `decision` knows it.
+
+What is wrong with a body raises `BadRequest`, naming the field; what is wrong with the head raises `AuthFailed`. Every
+text of a message is found, however it is wrapped: its name, its content or the parts of it, parts inside parts (a
+tool's result), the text of a document, the arguments of tool calls.
+"""
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,11 +15,16 @@ from msgspec import UNSET
 
 from kalguard.decision.model import PromptRequest, TextSlot, ToolCall
 from kalguard.errors import AuthFailed, BadRequest
-from kalguard.wire.check import Context, Message, PromptCheck, ToolCheck, read_object, write_json
+from kalguard.wire.check import Context, PromptCheck, ToolCheck, read_object, write_json
 
 REQUEST_ID_HEADER = b"x-kalguard-request-id"
 MAX_TOOL_NAME_LENGTH = 256
+MAX_TEXTS = 10_000  # of one conversation; every text costs something, however short
+MAX_METADATA = 256
+_TYPE_WORDS = {"str": "text", "int": "number", "float": "number", "bool": "boolean", "array": "list"}
+_TYPES = re.compile(r"\b(" + "|".join(_TYPE_WORDS) + r")\b")
 _T = TypeVar("_T")
+_Path = tuple[str | int, ...]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/=-]+) *")
 
@@ -46,10 +56,15 @@ def read_prompt(body: bytes) -> PromptRequest:
     request = _as(value, PromptCheck)
     if not request.messages:
         raise BadRequest("`messages` must hold at least one message")
-    slots = [
-        slot for index, message in enumerate(request.messages) for slot in _slots(index, message)
-    ]  # in the order in which the texts stand
-    return PromptRequest(messages=value["messages"], slots=slots, metadata=_metadata(request.context))
+    messages: list[dict[str, Any]] = value["messages"]
+    slots: list[TextSlot] = []
+    for index, (message, raw) in enumerate(zip(request.messages, messages, strict=True)):
+        if not message.tool_calls and not isinstance(message.content, str | list):
+            raise BadRequest(f"`messages[{index}].content` is missing")
+        slots.extend(_slots(index, message.role, raw))
+        if len(slots) > MAX_TEXTS:
+            raise BadRequest(f"`messages` hold more than {MAX_TEXTS} texts")
+    return PromptRequest(messages=messages, slots=slots, metadata=_metadata(request.context))
 
 
 def read_tool_call(body: bytes) -> ToolCall:
@@ -74,36 +89,66 @@ def _as(value: dict[str, Any], kind: type[_T]) -> _T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise BadRequest(str(error)) from None
+        raise BadRequest(_in_plain_words(str(error))) from None
 
 
-def _slots(index: int, message: Message) -> Iterable[TextSlot]:
-    """Every text of a message: its content, or the parts of it that carry text."""
-    content = message.content
+def _in_plain_words(problem: str) -> str:
+    """Msgspec's sentence with the field in front and without the names of Python types."""
+    what, _, path = problem.partition(" - at `$")
+    what = _TYPES.sub(lambda match: _TYPE_WORDS[match[0]], what[:1].lower() + what[1:])
+    field = path.rstrip("`").lstrip(".")
+    return f"`{field}`: {what}" if field else what
+
+
+def _slots(index: int, role: str, message: dict[str, Any]) -> Iterator[TextSlot]:
+    """Every text of a message, in the order in which they stand."""
+    name, content = message.get("name"), message.get("content")
+    if isinstance(name, str):
+        yield TextSlot(message=index, path=("name",), role=role, text=name)
+    for path, inner_role, text in _texts(content, ("content",), role, f"messages[{index}].content"):
+        yield TextSlot(message=index, path=path, role=inner_role, text=text)
+    for number, call in enumerate(message.get("tool_calls") or []):
+        function = call.get("function") if isinstance(call, dict) else None
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        if isinstance(arguments, str):
+            path = ("tool_calls", number, "function", "arguments")
+            yield TextSlot(message=index, path=path, role=role, text=arguments)
+
+
+def _texts(content: Any, path: _Path, role: str, place: str) -> Iterator[tuple[_Path, str, str]]:
+    """The texts of a content: `(path, role, text)`. `place` names it for whoever has to mend it."""
     if isinstance(content, str):
-        yield TextSlot(message=index, part=None, role=message.role, text=content)
+        yield path, role, content
     elif isinstance(content, list):
         for position, part in enumerate(content):
-            text = _text_of_part(part, f"messages[{index}].content[{position}]")
-            if text is not None:
-                yield TextSlot(message=index, part=position, role=message.role, text=text)
-    elif not message.tool_calls:
-        raise BadRequest(f"`messages[{index}].content` is missing")
+            if isinstance(part, str) and len(path) > 1:
+                yield (*path, position), role, part
+            else:
+                yield from _texts_of_part(part, (*path, position), role, f"{place}[{position}]")
 
 
-def _text_of_part(part: dict[str, Any], place: str) -> str | None:
-    """The text of a part, whatever it calls itself: a type that we do not know does not hide text from the check."""
-    kind, text = part.get("type"), part.get("text")
+def _texts_of_part(part: Any, path: _Path, role: str, place: str) -> Iterator[tuple[_Path, str, str]]:
+    """The texts of a part, whatever it calls itself: a type that we do not know hides no text from the check."""
+    kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str):
         raise BadRequest(f"`{place}.type` must be text")
+    text = part.get("text")
     if isinstance(text, str):
-        return text
-    if kind == "text" or text is not None:
+        yield (*path, "text"), role, text
+    elif kind == "text" or text is not None:
         raise BadRequest(f"`{place}.text` must be text")
-    return None
+    if isinstance(part.get("refusal"), str):
+        yield (*path, "refusal"), role, part["refusal"]
+    inner_role = "tool" if kind == "tool_result" else role
+    yield from _texts(part.get("content"), (*path, "content"), inner_role, f"{place}.content")
+    source = part.get("source")
+    if isinstance(source, dict) and source.get("type") == "text" and isinstance(source.get("data"), str):
+        yield (*path, "source", "data"), inner_role, source["data"]
 
 
-def _metadata(context: Context | msgspec.UnsetType) -> dict[str, Any]:
-    if context is UNSET or context.metadata is UNSET:
+def _metadata(context: Context | msgspec.UnsetType | None) -> dict[str, Any]:
+    if context is UNSET or context is None or context.metadata is UNSET or context.metadata is None:
         return {}
+    if len(context.metadata) > MAX_METADATA:
+        raise BadRequest(f"`context.metadata` holds more than {MAX_METADATA} entries")
     return context.metadata

@@ -8,6 +8,7 @@ from kalguard.sidecar.requests import REQUEST_ID_HEADER
 from kalguard.wire.check import FindingOut, Reply, ReplyData, write_json
 from kalguard.wire.codes import ErrorCode
 
+MAX_FINDINGS = 100  # the gravest ones; a flood of them tells nobody more
 _JSON = (b"content-type", b"application/json")
 
 
@@ -25,7 +26,7 @@ def answer(verdict: Verdict) -> Answer:
     reply = Reply(
         ok=verdict.code is None or verdict.code.is_decision,
         allowed=verdict.allowed,
-        decision=verdict.decision,
+        decision=verdict.decision.value,
         message=verdict.reason,
         reason=verdict.reason if denied else UNSET,
         error_code=verdict.code if verdict.code is not None else UNSET,
@@ -65,7 +66,9 @@ def _data(verdict: Verdict) -> ReplyData:
         allowed=verdict.allowed,
         risk_score=UNSET if risk is None else risk.score,
         risk_level=UNSET if risk is None else risk.level,
-        findings=UNSET if risk is None else [FindingOut(f.category, f.message, f.score) for f in risk.findings],
+        findings=UNSET
+        if risk is None
+        else [FindingOut(f.category, f.message, f.score) for f in risk.findings[:MAX_FINDINGS]],
         sanitized_messages=UNSET if sanitized is None else sanitized,
         remaining=UNSET if verdict.limit is None else 0,
         reset_at=UNSET if verdict.limit is None else verdict.limit.reset_at,

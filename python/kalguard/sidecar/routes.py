@@ -2,14 +2,17 @@
 
 They are mounted in the Litestar app, but take bytes and give bytes: the ordinary handler path costs several times as
 much as the check itself. The body is kept only after the token is known to be good; of a request that is refused
-before, it is read and thrown away, so that the caller gets to see the reply.
+before, it is read and thrown away, so that the caller gets to see the reply. Large bodies are judged in a thread, so
+that small ones need not wait.
 
 INVARIANT: the audit record is written before the first byte of the reply leaves. If it cannot be, the reply is a
 denial.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,7 +22,7 @@ from litestar.types import Receive, Scope, Send
 
 from kalguard.decision.model import Check, Verdict
 from kalguard.decision.pipeline import Admission, Pipeline
-from kalguard.errors import AuditUnavailable, PayloadTooLarge
+from kalguard.errors import AuditUnavailable, BadRequest, PayloadTooLarge, Refusal
 from kalguard.records.audit import AuditLog
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.requests import bearer_token_of, read_prompt, read_tool_call, request_id_of
@@ -29,11 +32,11 @@ from kalguard.wire.codes import ErrorCode
 
 # Of a body that nobody will look at, this much is taken off the wire before the reply is sent regardless.
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
+DISCARD_SECONDS = 5.0
+BODY_SECONDS = 30.0
+# From this size on judging takes long enough (a millisecond or so) for others to notice.
+THREAD_FROM_BYTES = 32 * 1024
 _log = logging.getLogger(__name__)
-
-
-class CallerGone(Exception):
-    """The connection was closed before the whole body had come: there is nobody to answer and nothing to check."""
 
 
 class CheckRoute:
@@ -48,7 +51,9 @@ class CheckRoute:
         read: Callable[[bytes], Any],
         audit: AuditLog,
         metrics: Metrics,
+        executor: Executor,
     ) -> None:
+        self._executor = executor
         self._check = check
         self._pipeline = pipeline
         self._decide = decide
@@ -58,31 +63,33 @@ class CheckRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        started = perf_counter()
         request_id = request_id_of(scope["headers"])
-        try:
-            if scope["method"] != "POST":  # type: ignore[typeddict-item]
-                await _discard_body(receive)
-                reply = refuse(ErrorCode.METHOD_NOT_ALLOWED, "method not allowed", request_id, (b"allow", b"POST"))
-            else:
-                verdict = await self._judge(scope, receive, request_id)
-                reply = self._conclude(verdict, perf_counter() - started)
-        except CallerGone:
-            return
+        if scope["method"] == "POST":  # type: ignore[typeddict-item]
+            reply = await self._check_request(scope, receive, request_id)
+        else:
+            await _discard_body(receive)
+            reply = refuse(ErrorCode.METHOD_NOT_ALLOWED, "method not allowed", request_id, (b"allow", b"POST"))
         await _send(reply, send)
 
-    async def _judge(self, scope: Scope, receive: Receive, request_id: str) -> Verdict:
-        token = partial(bearer_token_of, scope["headers"])
-        admission = self._pipeline.admit(self._check, request_id, token)
+    async def _check_request(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
+        started = perf_counter()
+        admission = self._pipeline.admit(self._check, request_id, partial(bearer_token_of, scope["headers"]))
         if isinstance(admission, Verdict):
+            reply = self._conclude(admission, perf_counter() - started)
             await _discard_body(receive)
-            return admission
+            return reply
         body = await _read_body(receive)
-        return self._decide(admission, partial(self._parse, body))
+        parse = partial(self._parse, body)
+        if isinstance(body, bytes) and len(body) >= THREAD_FROM_BYTES:
+            loop = asyncio.get_running_loop()
+            verdict = await loop.run_in_executor(self._executor, self._decide, admission, parse)
+        else:
+            verdict = self._decide(admission, parse)
+        return self._conclude(verdict, perf_counter() - started)
 
-    def _parse(self, body: bytes | None) -> Any:
-        if body is None:
-            raise PayloadTooLarge(f"body is larger than {MAX_BODY_BYTES} bytes")
+    def _parse(self, body: bytes | Refusal) -> Any:
+        if isinstance(body, Refusal):
+            raise body
         return self._read(body)
 
     def _conclude(self, verdict: Verdict, seconds: float) -> Answer:
@@ -98,57 +105,66 @@ class CheckRoute:
         return answer(verdict)
 
 
-def check_routes(pipeline: Pipeline, audit: AuditLog, metrics: Metrics) -> tuple[CheckRoute, CheckRoute]:
-    """The route for prompts and the route for tools."""
-    return (
-        CheckRoute(
-            Check.PROMPT,
-            pipeline=pipeline,
-            decide=pipeline.check_prompt,
-            read=read_prompt,
-            audit=audit,
-            metrics=metrics,
-        ),
-        CheckRoute(
-            Check.TOOL,
-            pipeline=pipeline,
-            decide=pipeline.check_tool,
-            read=read_tool_call,
-            audit=audit,
-            metrics=metrics,
-        ),
+def check_routes(
+    pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor
+) -> tuple[CheckRoute, CheckRoute]:
+    """The route for prompts and the route for tools. `executor` judges large bodies."""
+    prompt = CheckRoute(
+        Check.PROMPT,
+        pipeline=pipeline,
+        decide=pipeline.check_prompt,
+        read=read_prompt,
+        audit=audit,
+        metrics=metrics,
+        executor=executor,
     )
+    tool = CheckRoute(
+        Check.TOOL,
+        pipeline=pipeline,
+        decide=pipeline.check_tool,
+        read=read_tool_call,
+        audit=audit,
+        metrics=metrics,
+        executor=executor,
+    )
+    return prompt, tool
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body; `None` if it is larger than a check takes. Raises `CallerGone`."""
+async def _read_body(receive: Receive) -> bytes | Refusal:
+    """The whole body, or why there is none."""
     chunks: list[bytes] = []
-    size = 0
-    more = True
-    while more:
-        chunk, more = await _next_chunk(receive)
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            if more:
-                await _discard_body(receive)
-            return None
-        chunks.append(chunk)
+    size, more = 0, True
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while more:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return BadRequest("body is not complete")
+                chunk, more = message.get("body", b""), message.get("more_body", False)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    if more:
+                        await _discard_body(receive)
+                    return PayloadTooLarge(f"body is larger than {MAX_BODY_BYTES} bytes")
+                chunks.append(chunk)
+    except TimeoutError:
+        return BadRequest(f"body did not arrive within {BODY_SECONDS:.0f} seconds")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _discard_body(receive: Receive) -> None:
-    """Take the rest of the body off the wire, keeping nothing. Raises `CallerGone`."""
+    """Take the rest of the body off the wire, keeping nothing, for as long as is decent."""
     size, more = 0, True
-    while more and size <= MAX_DISCARDED_BYTES:
-        chunk, more = await _next_chunk(receive)
-        size += len(chunk)
-
-
-async def _next_chunk(receive: Receive) -> tuple[bytes, bool]:
-    message = await receive()
-    if message["type"] != "http.request":
-        raise CallerGone
-    return message.get("body", b""), message.get("more_body", False)
+    try:
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while more and size <= MAX_DISCARDED_BYTES:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return
+                size += len(message.get("body", b""))
+                more = message.get("more_body", False)
+    except TimeoutError:
+        return
 
 
 async def _send(reply: Answer, send: Send) -> None:

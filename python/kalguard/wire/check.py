@@ -5,12 +5,13 @@ unexamined, and refuses everything that RFC 8259 rules out, text that is not Uni
 `MAX_DEPTH`. Of a key given twice the last one counts.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from kalguard.errors import BadRequest
+from kalguard.wire.codes import ErrorCode
 
 MAX_BODY_BYTES = 5 * 1024 * 1024
 MAX_DEPTH = 64  # objects and lists inside one another, the body itself included
@@ -43,12 +44,12 @@ class Reply(msgspec.Struct, frozen=True, rename="camel"):
 
     ok: bool
     allowed: bool
-    decision: str
+    decision: Literal["allow", "deny", "require_approval"]
     message: str
     request_id: str
     data: ReplyData
     reason: str | UnsetType = UNSET
-    error_code: str | UnsetType = UNSET
+    error_code: ErrorCode | UnsetType = UNSET
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -66,14 +67,14 @@ class Message(msgspec.Struct, frozen=True):
 class Context(msgspec.Struct, frozen=True):
     """What the agent says about the circumstances; policies can ask for it."""
 
-    metadata: dict[str, Any] | UnsetType = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
 
 
 class PromptCheck(msgspec.Struct, frozen=True):
     """Body of `POST /v1/prompt/check`."""
 
     messages: list[Message]
-    context: Context | UnsetType = UNSET
+    context: Context | UnsetType | None = UNSET
 
 
 class ToolCheck(msgspec.Struct, frozen=True, rename="camel"):
@@ -82,7 +83,7 @@ class ToolCheck(msgspec.Struct, frozen=True, rename="camel"):
     tool_name: str
     arguments: dict[str, Any] | UnsetType = UNSET
     args: dict[str, Any] | UnsetType = UNSET
-    context: Context | UnsetType = UNSET
+    context: Context | UnsetType | None = UNSET
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise BadRequest(f"body is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:  # msgspec.DecodeError is one; so is what a number of too many digits raises
-        raise BadRequest(f"body is not JSON: {error}") from None
+        raise BadRequest(f"body cannot be read: {_without_path(str(error))}") from None
     if type(value) is not dict:
         raise BadRequest("body must be a JSON object")
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
@@ -105,6 +106,11 @@ def read_object(body: bytes) -> dict[str, Any]:
 def write_json(value: object) -> bytes:
     """Encode a reply or a part of a request as UTF-8 JSON."""
     return _ENCODER.encode(value)
+
+
+def _without_path(problem: str) -> str:
+    """The reader's sentence, without the path that it cannot know while reading."""
+    return problem.partition(" - at ")[0][:1].lower() + problem.partition(" - at ")[0][1:]
 
 
 def _deeper_than(value: dict[str, Any], limit: int) -> bool:

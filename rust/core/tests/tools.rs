@@ -35,7 +35,7 @@ fn a_refusal_names_the_place_in_the_schema_and_nothing_of_the_arguments() {
     let of = |arguments| refusal(&tools, &arguments).reason;
     assert_eq!(
         of(json!({"location": 4711})),
-        "tool `t` was called with arguments that do not fit its schema at `/properties/location/type`"
+        "tool was called with arguments that do not fit its schema at `/properties/location/type`"
     );
     assert!(of(json!({"a/b": 4711})).ends_with("`/properties/a~1b/maximum`"));
     for secret in [
@@ -52,12 +52,10 @@ fn a_refusal_names_the_place_in_the_schema_and_nothing_of_the_arguments() {
 }
 
 #[test]
-fn a_refusal_repeats_a_bounded_name_on_one_line() {
+fn a_refusal_does_not_repeat_the_tool_s_name() {
     let tools = registry(&json!({"tools": []}));
-    let name = format!("a\nb`\u{202e}{}", "x".repeat(10_000));
-    let refused = tools.check(&name, b"{}").unwrap_err();
-    assert_eq!(refused.check, Check::Allowlist);
-    assert!(refused.reason.starts_with("tool `a\\nb\\u{60}\\u{202e}x") && refused.reason.chars().count() < 250);
+    let refused = tools.check("ann@example.org", b"{}").unwrap_err();
+    assert_eq!((refused.check, refused.reason.as_str()), (Check::Allowlist, "tool is not declared in the tools file"));
 }
 
 #[test]

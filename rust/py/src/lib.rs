@@ -8,6 +8,10 @@ mod policy;
 mod scanner;
 mod tools;
 
+/// From this many bytes of text on, other Python threads may run meanwhile. Below it, letting go of the interpreter and
+/// getting it back costs more than the scan.
+const DETACH_FROM_BYTES: usize = 16 * 1024;
+
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 

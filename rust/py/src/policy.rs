@@ -24,8 +24,8 @@ pub(crate) struct Evaluation {
 impl PolicySet {
     #[new]
     #[pyo3(signature = (document, /))]
-    fn new(document: &[u8]) -> PyResult<Self> {
-        policy::PolicySet::compile(document).map(Self).map_err(to_python)
+    fn new(py: Python<'_>, document: &[u8]) -> PyResult<Self> {
+        py.detach(|| policy::PolicySet::compile(document)).map(Self).map_err(to_python)
     }
 
     #[getter]

@@ -4,6 +4,7 @@ use kalguard_core::scanner::{self, Role, ScannerConfig, Segment};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
+use crate::DETACH_FROM_BYTES;
 use crate::error::to_python;
 
 /// The prompt firewall, compiled for one configuration.
@@ -50,14 +51,15 @@ impl Scanner {
     }
 
     #[pyo3(signature = (segments, /))]
-    fn scan(&self, segments: Vec<(usize, Bound<'_, PyString>, Bound<'_, PyString>)>) -> PyResult<Scan> {
+    fn scan(&self, py: Python<'_>, segments: Vec<(usize, Bound<'_, PyString>, Bound<'_, PyString>)>) -> PyResult<Scan> {
         let segments: Vec<Segment<'_>> = segments
             .iter()
             .map(|(message, role, text)| {
                 Ok(Segment { message: *message, role: Role::parse(role.to_str()?), text: text.to_str()? })
             })
             .collect::<PyResult<_>>()?;
-        Ok(Scan(self.0.scan(&segments)))
+        let size: usize = segments.iter().map(|segment| segment.text.len()).sum();
+        Ok(Scan(if size < DETACH_FROM_BYTES { self.0.scan(&segments) } else { py.detach(|| self.0.scan(&segments)) }))
     }
 }
 

@@ -3,6 +3,7 @@
 use kalguard_core::tools;
 use pyo3::prelude::*;
 
+use crate::DETACH_FROM_BYTES;
 use crate::error::to_python;
 
 /// A tools file, compiled.
@@ -17,9 +18,9 @@ pub(crate) struct ToolRefusal(tools::Refusal);
 impl ToolRegistry {
     #[new]
     #[pyo3(signature = (document, /))]
-    fn new(document: Option<&[u8]>) -> PyResult<Self> {
+    fn new(py: Python<'_>, document: Option<&[u8]>) -> PyResult<Self> {
         match document {
-            Some(document) => tools::ToolRegistry::compile(document).map(Self).map_err(to_python),
+            Some(document) => py.detach(|| tools::ToolRegistry::compile(document)).map(Self).map_err(to_python),
             None => Ok(Self(tools::ToolRegistry::open())),
         }
     }
@@ -35,8 +36,13 @@ impl ToolRegistry {
     }
 
     #[pyo3(signature = (tool, arguments, /))]
-    fn check(&self, tool: &str, arguments: &[u8]) -> Option<ToolRefusal> {
-        self.0.check(tool, arguments).err().map(ToolRefusal)
+    fn check(&self, py: Python<'_>, tool: &str, arguments: &[u8]) -> Option<ToolRefusal> {
+        let answer = if arguments.len() < DETACH_FROM_BYTES {
+            self.0.check(tool, arguments)
+        } else {
+            py.detach(|| self.0.check(tool, arguments))
+        };
+        answer.err().map(ToolRefusal)
     }
 }
 

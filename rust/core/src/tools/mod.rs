@@ -4,7 +4,7 @@
 //! this order: denylist, allowlist, argument schema, command denylist. The first that refuses is the answer. The policy
 //! has allowed the call before, and whoever calls counts it against the tool's rate limit afterwards.
 //!
-//! Must never: repeat in a reason what the agent wrote, other than the tool's name; ignore a part of a schema.
+//! Must never: repeat in a reason what the agent wrote; ignore a part of a schema.
 
 mod commands;
 mod document;

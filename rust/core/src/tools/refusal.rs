@@ -1,10 +1,5 @@
 //! Why a call was refused.
 
-use crate::policy::fields::quote_bounded;
-
-/// How much of a tool's name a reason repeats, in characters.
-const NAME_CHARS: usize = 128;
-
 /// The check that refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
@@ -34,7 +29,7 @@ impl Check {
     }
 }
 
-/// A refusal. Its reason holds nothing that the agent wrote, apart from the tool's name, shortened and escaped.
+/// A refusal. Its reason holds nothing that the agent wrote, not even the tool's name: it goes on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The check that refused.
@@ -44,7 +39,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(check: Check, tool: &str, what: &str) -> Self {
-        Self { check, reason: format!("tool `{}` {what}", quote_bounded(tool, NAME_CHARS)) }
+    pub(super) fn new(check: Check, what: &str) -> Self {
+        Self { check, reason: format!("tool {what}") }
     }
 }

@@ -84,7 +84,7 @@ impl ToolRegistry {
     ///
     /// A [`Refusal`] by the first check that speaks against the call.
     pub fn check(&self, tool: &str, arguments: &[u8]) -> Result<(), Refusal> {
-        let refuse = |check, what: &str| Err(Refusal::new(check, tool, what));
+        let refuse = |check, what: &str| Err(Refusal::new(check, what));
         if self.denylist.iter().any(|glob| glob.matches(tool)) {
             return refuse(Check::Denylist, "is on the denylist");
         }

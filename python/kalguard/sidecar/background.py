@@ -1,0 +1,35 @@
+"""Work beside the requests: looking at files, forcing the audit log to disk."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from kalguard.decision.pipeline import UNFORESEEN
+
+_log = logging.getLogger(__name__)
+
+
+class Repeated:
+    """Calls `step` again and again, with a pause before each time. An error ends one time, not the repeating."""
+
+    def __init__(self, name: str, pause_seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        self.name = name
+        self._pause = pause_seconds
+        self._step = step
+        self._working = True
+
+    def is_working(self) -> bool:
+        """Whether the last time went well."""
+        return self._working
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            await asyncio.sleep(self._pause)
+            try:
+                await self._step()
+                self._working = True
+            except UNFORESEEN as error:
+                if self._working:
+                    _log.error("%s failed", self.name, exc_info=error)
+                self._working = False

@@ -1,0 +1,121 @@
+"""What the operator's files say now: policy, tools, revoked tokens.
+
+`OperatorFiles` gives the pipeline the version in force of each, or what stands in where a variable is unset, and puts
+every version that is taken up or refused on record. Policy and tools are followed where `KALGUARD_POLICY_WATCH` asks
+for it; the list of revoked tokens always is, since a withdrawn token has to stop working.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kalguard.config import Settings
+from kalguard.decision.mediator import Tools, any_tool, load_tools, no_tool
+from kalguard.decision.pipeline import UNFORESEEN
+from kalguard.decision.policy import Policy, default_policy, load_policy
+from kalguard.decision.revocation import load_revocations, unknown_revocations
+from kalguard.errors import AuditUnavailable
+from kalguard.records.audit import AuditLog
+from kalguard.sidecar.files import Change, LiveFile
+from kalguard.sidecar.metrics import Metrics
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+class OperatorFiles:
+    """The files of one configuration. `policy`, `tools` and `revoked` each give what is in force."""
+
+    def __init__(self, settings: Settings, *, audit: AuditLog, metrics: Metrics) -> None:
+        self._audit = audit
+        self._metrics = metrics
+        self._files: list[LiveFile[Any]] = []
+        self._followed: list[LiveFile[Any]] = []
+        may_allow_all = not settings.policy_default_deny
+        self.policy: Callable[[], Policy] = self._use(
+            "policy",
+            "KALGUARD_POLICY_PATH",
+            settings.policy_path,
+            load=lambda document: load_policy(document, may_allow_all=may_allow_all),
+            fallback=default_policy(deny=True, reason="policy cannot be loaded"),
+            unset=default_policy(deny=settings.policy_default_deny),
+            follow=settings.policy_watch,
+        )
+        self.tools: Callable[[], Tools] = self._use(
+            "tools",
+            "KALGUARD_TOOLS_PATH",
+            settings.tools_path,
+            load=load_tools,
+            fallback=no_tool(),
+            unset=any_tool(),
+            follow=settings.policy_watch,
+        )
+        self.revoked: Callable[[], Callable[[str], bool]] = self._use(
+            "revocation",
+            "KALGUARD_REVOKED_TOKENS_PATH",
+            settings.revoked_tokens_path,
+            load=load_revocations,
+            fallback=unknown_revocations,
+            unset=lambda _: False,
+            follow=True,
+        )
+
+    @property
+    def parts(self) -> dict[str, Callable[[], bool]]:
+        """What `/health` asks: whether each file could be taken up."""
+        return {file.name: file.is_usable for file in self._files}
+
+    @property
+    def are_followed(self) -> bool:
+        """Whether any of them is to be looked at again."""
+        return bool(self._followed)
+
+    async def refresh(self) -> None:
+        """Look at the followed files once, at all of them even if one goes wrong."""
+        failures: list[BaseException] = []
+        for file in self._followed:
+            try:
+                change = await file.refresh()
+            except UNFORESEEN as error:
+                failures.append(error)
+                continue
+            if change is not None:
+                self._report(change)
+        if failures:
+            raise failures[0]
+
+    def _use(
+        self,
+        name: str,
+        variable: str,
+        path: str | None,
+        *,
+        load: Callable[[bytes], _T],
+        fallback: _T,
+        unset: _T,
+        follow: bool,
+    ) -> Callable[[], _T]:
+        if path is None:
+            return lambda: unset
+        file = LiveFile(name, variable, path, load=load, fallback=fallback)
+        self._files.append(file)
+        if follow:
+            self._followed.append(file)
+        if file.problem is not None:
+            self._report(Change(name, None, file.problem))
+        return file
+
+    def _report(self, change: Change) -> None:
+        good = change.problem is None
+        self._metrics.reloaded(change.file, good=good)
+        if good:
+            _log.info("%s file taken up, sha256 %s", change.file, change.digest)
+        try:
+            self._audit.record_event(
+                "policy_reload" if good else "policy_error",
+                decision="allow" if good else "deny",
+                reason=f"{change.file} file taken up" if good else f"{change.file} file refused",
+                metadata={"file": change.file, "digest": change.digest, "problem": change.problem},
+            )
+        except AuditUnavailable as error:
+            _log.error("%s", error)
