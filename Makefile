@@ -27,11 +27,13 @@ $(VENV)/.installed: requirements.lock
 		{ echo "Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3.11"; exit 1; }
 	@command -v cargo >/dev/null || { echo "a Rust toolchain (cargo, 1.88 or newer) is needed"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV)."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 # The extension, optimised, into python/kalguard; the package itself is installed so that it is used from here.
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
+	@echo "Building the extension. The first time takes a few minutes."
 	PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 

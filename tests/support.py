@@ -178,7 +178,9 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(folder: Path, command: Sequence[str] | None = None, **variables: str) -> Iterator[Server]:
+def running(
+    folder: Path, command: Sequence[str] | None = None, *, wait_for: str = "127.0.0.1", **variables: str
+) -> Iterator[Server]:
     """Start the server as a user would, wait until it answers, stop it by its process id at the end."""
     port, metrics_port = free_port(), free_port()
     audit_path = Path(variables.get("audit_log_path", str(folder / "audit.jsonl")))
@@ -199,7 +201,7 @@ def running(folder: Path, command: Sequence[str] | None = None, **variables: str
             stderr=subprocess.STDOUT,
             cwd=ROOT,
         )
-    server = Server(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}", audit_path, log_path)
+    server = Server(process, f"http://{wait_for}:{port}", f"http://{wait_for}:{metrics_port}", audit_path, log_path)
     try:
         wait_until_up(server)
         yield server

@@ -7,7 +7,6 @@ holds it, and is never printed. What Kubernetes injects for a Service named `kal
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -115,8 +114,10 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return read
 
 
-def _address(value: str) -> str:
-    return str(ip_address(value))
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", value):
+        raise ValueError
+    return value
 
 
 def _secret(value: str) -> str:
@@ -152,7 +153,7 @@ _PATH = ("a path", _text)
 _FACTOR = ("a number from 0 to 10", _weight)
 
 VARIABLES: tuple[Variable, ...] = (
-    Variable("KALGUARD_HOST", "0.0.0.0", "an IP address", _address, "Address to listen on"),
+    Variable("KALGUARD_HOST", "0.0.0.0", "an address or host name", _host, "Address to listen on"),
     Variable("KALGUARD_PORT", "9292", *_PORT, "Port of the API"),
     Variable("KALGUARD_METRICS_PORT", "9293", *_PORT, "Port of the Prometheus metrics, on the same address"),
     Variable("KALGUARD_WORKERS", "1", "a whole number from 1 to 64", _whole(1, 64), "Worker processes"),

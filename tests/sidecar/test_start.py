@@ -38,7 +38,7 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
             {"tls_cert_path": "/etc/hostname", "tls_key_path": "/etc/hostname"},
             "KALGUARD_TLS_CERT_PATH: `/etc/hostname`",
         ),
-        ({"host": "localhost"}, "KALGUARD_HOST: `localhost` is not an IP address"),
+        ({"host": "no.such.host.invalid"}, "KALGUARD_HOST: `no.such.host.invalid` cannot be resolved"),
         ({"blocked_phrases": "a\udcff"}, "KALGUARD_BLOCKED_PHRASES: the value given is not UTF-8"),
         ({"redis_url": "redis://127.0.0.1"}, "KALGUARD_REDIS_URL"),
     ],
@@ -148,6 +148,13 @@ def test_unsigned_tokens_need_to_be_asked_for_and_show(tmp_path: Path) -> None:
         assert httpx.get(f"{server.url}/health").json()["insecure"] == ["unsigned tokens are accepted"]
         assert "INSECURE" in server.log()
         assert "EVERYTHING IS ALLOWED" in server.log()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2"])
+def test_it_listens_where_it_is_told_to(tmp_path: Path, host: str) -> None:
+    with running(tmp_path, wait_for=host, host=host) as server:
+        port = server.url.rpartition(":")[2]
+        assert httpx.get(f"http://{host}:{port}/health").status_code == 200
 
 
 def test_an_unknown_variable_is_a_warning(tmp_path: Path) -> None:

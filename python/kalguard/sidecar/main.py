@@ -40,6 +40,7 @@ def main() -> None:
     try:
         loaded = config.load(os.environ)
         check(loaded.settings)
+        address = _address_of(loaded.settings.host)
     except ConfigError as error:
         for problem in error.problems:
             print(f"kalguard-sidecar: {problem}", file=sys.stderr)
@@ -47,7 +48,7 @@ def main() -> None:
     settings = loaded.settings
     logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
     for port in (settings.port, settings.metrics_port):
-        if reason := _taken(settings.host, port):
+        if reason := _taken(address, port):
             print(f"kalguard-sidecar: cannot listen on {settings.host}:{port}: {reason}", file=sys.stderr)
             sys.exit(1)
     _announce(loaded)
@@ -57,10 +58,10 @@ def main() -> None:
         # Both are read by the worker processes: the first by prometheus-client when it is imported, the second by us.
         os.environ[_METRICS_FOLDER] = folder
         os.environ[DRAIN_MARKER] = str(Path(folder, "draining"))
-        _serve(settings, Path(folder, "draining"))
+        _serve(settings, address, Path(folder, "draining"))
 
 
-def _serve(settings: Settings, marker: Path) -> None:
+def _serve(settings: Settings, address: str, marker: Path) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.log import LogLevels
@@ -71,7 +72,7 @@ def _serve(settings: Settings, marker: Path) -> None:
     server = Granian(
         "kalguard.sidecar.app:create",
         factory=True,
-        address=settings.host,
+        address=address,
         port=settings.port,
         interface=Interfaces.ASGI,
         workers=settings.workers,
@@ -89,7 +90,7 @@ def _serve(settings: Settings, marker: Path) -> None:
         ssl_cert=Path(settings.tls_cert_path) if settings.tls_cert_path else None,
         ssl_key=Path(settings.tls_key_path) if settings.tls_key_path else None,
     )
-    stop_metrics = serve_metrics(settings.host, settings.metrics_port)
+    stop_metrics = serve_metrics(address, settings.metrics_port)
     server.on_startup(lambda: _drain_on_sigterm(marker, grace, server.signal_handler_interrupt))
     try:
         server.serve()
@@ -145,15 +146,22 @@ def _read(variable: str, path: str) -> bytes:
         raise ConfigError([f"{variable}: `{path}` cannot be read: {error.strerror}"]) from None
 
 
-def _taken(host: str, port: int) -> str | None:
-    """Why a port cannot be listened on. The server itself would share it with whoever has it already."""
+def _address_of(host: str) -> str:
+    """The address to listen on; the server itself takes no names. Raises `ConfigError`."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ConfigError([f"KALGUARD_HOST: `{host}` cannot be resolved: {error.strerror}"]) from None
+    return str(found[0][4][0])
+
+
+def _taken(address: str, port: int) -> str | None:
+    """Why a port cannot be listened on. The server itself would share it with whoever has it already."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+            probe.bind((address, port))
     except OSError as error:
         return error.strerror or str(error)
     return None
