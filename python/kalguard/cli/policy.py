@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from kalguard.cli.options import FILE, Pair, settings
+from kalguard.cli.validity import report
 from kalguard.decision.model import AccessRequest, Action
 from kalguard.decision.policy import Policy, attributes_of, load_policy
 from kalguard.errors import PolicyError
@@ -21,19 +22,12 @@ def policy() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(file: Path, as_json: bool) -> None:
     """Validate a policy document. Exit 0 if the service would take it up, 1 if not."""
-    try:
-        loaded = _load(file)
-    except PolicyError as error:
-        if as_json:
-            click.echo(msgspec.json.encode({"valid": False, "problem": str(error)}))
-        else:
-            click.echo(f"{file}: {error}", err=True)
-        raise SystemExit(1) from None
-    count = loaded.rules.rule_count
-    if as_json:
-        click.echo(msgspec.json.encode({"valid": True, "rules": count, "digest": loaded.digest}))
-    else:
-        click.echo(f"{file}: good; {count} rule{'' if count == 1 else 's'}, sha256 {loaded.digest}")
+
+    def load(document: bytes) -> tuple[int, str]:
+        loaded = _load(document)
+        return loaded.rules.rule_count, loaded.digest
+
+    report(file, "rule", load, as_json=as_json)
 
 
 @policy.command()
@@ -53,7 +47,7 @@ def test(
     if (action == Action.TOOL_EXECUTE) != (tool is not None):
         raise click.UsageError("--tool goes with --action tool:execute, and only with it")
     try:
-        loaded = _load(file)
+        loaded = _load(file.read_bytes())
     except PolicyError as error:
         raise click.UsageError(f"{file}: {error}") from None
     given = dict(attributes)
@@ -64,13 +58,13 @@ def test(
     answer = loaded.evaluate(access)
     steps = loaded.rules.explain(access.agent_id, access.action, access.tool, access.attributes)
     if as_json:
-        report = {
+        answered = {
             "decision": answer.decision,
             "ruleId": answer.rule_id,
             "reason": answer.reason,
             "rules": [{"id": rule, "failed": failed} for rule, failed in steps],
         }
-        click.echo(msgspec.json.encode(report))
+        click.echo(msgspec.json.encode(answered))
     else:
         for rule, failed in steps:
             click.echo(f"  {rule}: " + ("matches" if failed is None else f"condition `{failed}` does not hold"))
@@ -79,6 +73,6 @@ def test(
     raise SystemExit(0 if answer.decision == "allow" else 1)
 
 
-def _load(file: Path) -> Policy:
+def _load(document: bytes) -> Policy:
     """Load as the service would in this environment."""
-    return load_policy(file.read_bytes(), may_allow_all=not settings().policy_default_deny)
+    return load_policy(document, may_allow_all=not settings().policy_default_deny)

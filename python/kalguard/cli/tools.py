@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import click
-import msgspec
 
 from kalguard.cli.options import FILE
+from kalguard.cli.validity import report
 from kalguard.decision.mediator import load_tools
-from kalguard.errors import ToolsError
 
 
 @click.group()
@@ -20,16 +19,9 @@ def tools() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(file: Path, as_json: bool) -> None:
     """Validate a tools file. Exit 0 if the service would take it up, 1 if not."""
-    try:
-        loaded = load_tools(file.read_bytes())
-    except ToolsError as error:
-        if as_json:
-            click.echo(msgspec.json.encode({"valid": False, "problem": str(error)}))
-        else:
-            click.echo(f"{file}: {error}", err=True)
-        raise SystemExit(1) from None
-    count = loaded.registry.tool_count
-    if as_json:
-        click.echo(msgspec.json.encode({"valid": True, "tools": count, "digest": loaded.digest}))
-    else:
-        click.echo(f"{file}: good; {count} tool{'' if count == 1 else 's'}, sha256 {loaded.digest}")
+
+    def load(document: bytes) -> tuple[int, str]:
+        loaded = load_tools(document)
+        return loaded.registry.tool_count, loaded.digest
+
+    report(file, "tool", load, as_json=as_json)
