@@ -37,6 +37,7 @@ from kalguard.sidecar.openapi import openapi_handler
 from kalguard.sidecar.operator import OperatorFiles
 from kalguard.sidecar.routes import CheckRoute, check_routes
 
+MAIN_PID = "SIDECAR_MAIN_PID"  # environment variable with the process id of the main process
 DRAIN_MARKER = "SIDECAR_DRAIN_MARKER"  # environment variable with the path of a file that exists while draining
 FSYNC_SECONDS = 1.0
 PARENT_SECONDS = 0.5
@@ -46,11 +47,13 @@ LARGE_BODY_THREADS = 2
 def create() -> Litestar:
     """The app for this process's environment."""
     marker = os.environ.get(DRAIN_MARKER)
+    # Not simply the parent: it may be gone already, and somebody else be that.
+    parent = int(os.environ.get(MAIN_PID, os.getppid()))
     app = build(
         config.load(os.environ).settings,
         metrics=Metrics(),
         is_draining=Path(marker).exists if marker else lambda: False,
-        work=[Repeated("parent", PARENT_SECONDS, partial(_end_without_parent, os.getppid()))],
+        work=[Repeated("parent", PARENT_SECONDS, partial(_end_without_parent, parent))],
     )
     gc.collect()
     gc.freeze()  # what is here now stays; no collection need look at it again

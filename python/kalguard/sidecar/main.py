@@ -25,7 +25,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from kalguard import config
 from kalguard.config import Settings
 from kalguard.errors import ConfigError, PatternError
-from kalguard.sidecar.app import DRAIN_MARKER, firewall_for, keyring_for
+from kalguard.sidecar.app import DRAIN_MARKER, MAIN_PID, firewall_for, keyring_for
 from kalguard.sidecar.logs import log_config
 from kalguard.version import VERSION
 
@@ -55,8 +55,9 @@ def main() -> None:
     # Worker processes start afresh: a copy of this one would hold the metrics thread's locks as they happen to be.
     multiprocessing.set_start_method("spawn")
     with tempfile.TemporaryDirectory(prefix="kalguard-") as folder:
-        # Both are read by the worker processes: the first by prometheus-client when it is imported, the second by us.
+        # Read by the worker processes: the first by prometheus-client when it is imported, the others by us.
         os.environ[_METRICS_FOLDER] = folder
+        os.environ[MAIN_PID] = str(os.getpid())
         os.environ[DRAIN_MARKER] = str(Path(folder, "draining"))
         _serve(settings, address, Path(folder, "draining"))
 
