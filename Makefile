@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' | grep -v '^rust/fuzz') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel test lint rust-test python-test bench lock clean
+.PHONY: help run build wheel test lint rust-test python-test bench train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
@@ -14,6 +14,7 @@ help:
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make bench   benchmarks"
+	@echo "make train   the learned scorer's weights anew: make train DATA=folder (see docs/model-card.md)"
 	@echo "make lock    resolve the Python dependencies anew into requirements.lock"
 
 run: build
@@ -58,6 +59,11 @@ python-test: build
 
 bench: build
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group
+
+# Validates with whole sources left out, then trains on everything. The same data gives the same file.
+train:
+	@test -n "$(DATA)" || { echo "name the folder with attacks.jsonl, benign.jsonl and harmful.jsonl: make train DATA=folder"; exit 1; }
+	cargo run --release --locked --quiet -p kalguard-train -- $(DATA) rust/core/src/model/weights.bin
 
 lock:
 	$(BIN)/pip-compile --quiet --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -10,11 +10,12 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::error::CompileError;
 use crate::finding::{Category, Part};
+use crate::model::{Model, Place, Verdict};
 use crate::patterns::{Pattern, Rule, catalogue};
 use crate::phrase::{Phrases, Reading, Source};
 use crate::redact::merge;
 use crate::text::decode::{MAX_DEPTH, decode};
-use crate::text::disguise::{backwards, unleet, unrot13, unspace};
+use crate::text::disguise::{backwards, suspect, unleet, unrot13, unspace};
 use crate::text::fold::fold;
 use crate::text::{Span, View, align, tag_runs};
 
@@ -22,6 +23,10 @@ use crate::text::{Span, View, align, tag_runs};
 const HIDDEN_SCORE: u8 = 40;
 /// What text in tag characters says: it shows nothing, and nothing ordinary writes it.
 const TAGS_SCORE: u8 = 70;
+/// A pattern that says this much blocks alone.
+const CERTAIN_SCORE: u8 = 70;
+/// Below this the learned scorer says nothing: it is no evidence.
+const LEARNED_MIN: u8 = 20;
 /// The automaton of a shape may take this much; all of them stay small, this only keeps it so.
 const SHAPE_BYTES: usize = 1 << 20;
 
@@ -45,6 +50,7 @@ pub struct Detector {
     /// The catalogue's patterns, then the operator's phrases.
     phrases: Phrases,
     shapes: Vec<Option<Regex>>,
+    model: Model,
 }
 
 impl Detector {
@@ -57,13 +63,15 @@ impl Detector {
         let sources: Vec<_> = patterns.iter().map(|pattern| source(pattern)).chain(blocked.iter().copied()).collect();
         let phrases = Phrases::new(&sources)?;
         let shapes = patterns.iter().map(|pattern| shape(pattern)).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, phrases, shapes })
+        Ok(Self { patterns, phrases, shapes, model: Model::shipped()? })
     }
 
     /// Everything the catalogue finds in a text, in the order of the catalogue. `tool` says that a tool returned it.
     #[must_use]
     pub fn detect(&self, text: &str, tool: bool) -> Vec<Detection> {
-        let mut found = Found { tags: tag_runs(text), ..Found::default() };
+        let place = if tool { Place::Returned } else { Place::Said };
+        let (plain, disguised) = (Places::default(), Places::default());
+        let mut found = Found { place, learned: None, plain, disguised, tags: tag_runs(text) };
         self.read_all(text, &[], &mut found);
         self.report(&found, tool)
     }
@@ -74,26 +82,44 @@ impl Detector {
         let whole = folded.text();
         let seen = if trail.is_empty() { &mut found.plain } else { &mut found.disguised };
         self.read(whole, seen, |span| lead_back(trail, folded.origin(span)));
+        self.learn(whole, found, |span| lead_back(trail, folded.origin(span)));
         if let Some(joined) = unspace(text) {
             let lower = fold(joined.text());
             self.read_disguise(lower.text(), Reading::Joined, &mut found.disguised, |span| {
                 lead_back(trail, joined.origin(lower.origin(span)))
             });
         }
-        for same_length in [unleet(whole), Some(unrot13(whole))].into_iter().flatten() {
+        let suspicion = suspect(whole);
+        let rot13 = suspicion.rot13.then(|| unrot13(whole));
+        for same_length in [unleet(whole), rot13].into_iter().flatten() {
             self.read_disguise(&same_length, Reading::Words, &mut found.disguised, |span| {
                 lead_back(trail, folded.origin(span))
             });
+            self.learn(&same_length, found, |span| lead_back(trail, folded.origin(span)));
         }
-        self.read_disguise(&backwards(whole), Reading::Words, &mut found.disguised, |span| {
-            let mirrored = whole.len().saturating_sub(span.end)..whole.len().saturating_sub(span.start);
-            lead_back(trail, folded.origin(mirrored))
-        });
+        if suspicion.backwards {
+            let mirror = backwards(whole);
+            let mirrored = |span: Span| {
+                folded.origin(whole.len().saturating_sub(span.end)..whole.len().saturating_sub(span.start))
+            };
+            self.read_disguise(&mirror, Reading::Words, &mut found.disguised, |span| lead_back(trail, mirrored(span)));
+            self.learn(&mirror, found, |span| lead_back(trail, mirrored(span)));
+        }
         if trail.len() < MAX_DEPTH {
             for view in decode(text) {
                 let deeper: Vec<&View> = trail.iter().copied().chain([&view]).collect();
                 self.read_all(view.text(), &deeper, found);
             }
+        }
+    }
+
+    /// One reading, by the learned scorer. The most suspicious reading counts.
+    fn learn(&self, folded: &str, found: &mut Found, origin: impl Fn(Span) -> Span) {
+        if let Some(Verdict { score, span }) = self.model.score(folded, found.place)
+            && score >= LEARNED_MIN
+            && found.learned.as_ref().is_none_or(|(highest, _)| score > *highest)
+        {
+            found.learned = Some((score, origin(span)));
         }
     }
 
@@ -149,6 +175,7 @@ impl Detector {
             let spans = merge(blocked.into_iter().flat_map(|(_, spans)| spans.iter().cloned()).collect());
             detections.push(Detection { id: "blocked_phrase", category: Category::BlockedPhrase, score: 100, spans });
         }
+        detections.extend(learned(found, &detections));
         if !found.tags.is_empty() {
             let (id, spans) = ("hidden.tag_characters", found.tags.clone());
             detections.push(Detection { id, category: Category::Hidden, score: TAGS_SCORE, spans });
@@ -164,6 +191,23 @@ impl Detector {
         }
         detections
     }
+}
+
+/// The learned scorer's evidence. It knows attacks, not their kinds: it is of the kind of the strongest pattern that
+/// fired, else an override where a person speaks and indirect where a tool does. What it would take out is its whole
+/// window, unless a pattern that is certain says more exactly where in that window the attack is.
+fn learned(found: &Found, known: &[Detection]) -> Option<Detection> {
+    let (score, window) = found.learned.clone()?;
+    let (id, usual) = match found.place {
+        Place::Said => ("learned.said", Category::InstructionOverride),
+        Place::Returned => ("learned.returned", Category::Indirect),
+    };
+    let injections = || known.iter().filter(|detection| detection.category.part() == Part::Injection);
+    let category = injections().rev().max_by_key(|detection| detection.score).map_or(usual, |hit| hit.category);
+    let certain = injections().filter(|detection| detection.score >= CERTAIN_SCORE).flat_map(|hit| &hit.spans);
+    let exact: Vec<_> = certain.filter(|span| span.start < window.end && window.start < span.end).cloned().collect();
+    let spans = if exact.is_empty() { vec![window] } else { merge(exact) };
+    Some(Detection { id, category, score, spans })
 }
 
 fn source(pattern: &Pattern) -> Source<'static> {
@@ -203,8 +247,11 @@ impl Places {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Found {
+    place: Place,
+    /// What the learned scorer makes of the most suspicious reading.
+    learned: Option<(u8, Span)>,
     plain: Places,
     disguised: Places,
     /// Runs of tag characters.

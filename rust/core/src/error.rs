@@ -12,7 +12,7 @@ pub enum CompileError {
     /// A tools file.
     #[error("{0}")]
     Tools(String),
-    /// A pattern or phrase of the firewall.
+    /// A pattern or phrase of the firewall, or the weights of its learned scorer.
     #[error("{0}")]
     Pattern(String),
 }

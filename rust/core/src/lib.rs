@@ -10,6 +10,7 @@ pub mod detect;
 pub mod error;
 pub mod finding;
 mod glob;
+pub mod model;
 pub mod patterns;
 pub mod phrase;
 pub mod pii;

@@ -225,7 +225,8 @@ impl Scanner {
                 continue;
             }
             let places: Vec<_> = detection.spans.iter().flat_map(|span| joined.places(span)).collect();
-            if detection.category.part() == Part::Injection && role.is_tool() && detection.score >= INDIRECT_SCORE {
+            let known = detection.category.part() == Part::Injection && !detection.id.starts_with("learned.");
+            if known && role.is_tool() && detection.score >= INDIRECT_SCORE {
                 indirect.extend(places.first().cloned());
             }
             findings.extend(places.into_iter().map(|(segment, span)| Finding {

@@ -72,6 +72,24 @@ fn personal_data_is_redacted_as_its_vector_says() {
 }
 
 #[test]
+fn what_no_pattern_knows_is_judged_by_the_model() {
+    for vector in vectors("model.json") {
+        let (text, role) = (vector["text"].as_str().unwrap(), Role::parse(vector["role"].as_str().unwrap()));
+        let scan = scanner().scan(&[Segment { message: 0, role, text }]);
+        assert_eq!(scan.action == Action::Block, vector["blocked"].as_bool().unwrap(), "{text}: {:?}", scan.assessment);
+    }
+}
+
+#[test]
+fn without_the_injection_check_the_model_says_nothing() {
+    for vector in vectors("model.json") {
+        let segment = Segment { message: 0, role: Role::Tool, text: vector["text"].as_str().unwrap() };
+        let scan = redactor().scan(&[segment]);
+        assert!(scan.findings.iter().all(|finding| !finding.category.as_str().starts_with("injection.")));
+    }
+}
+
+#[test]
 fn a_blocked_phrase_blocks_whatever_the_weights_and_thresholds() {
     let config = ScannerConfig {
         block_threshold: 100,

@@ -61,6 +61,19 @@ impl View {
         self.runs.push(Run { at, from: origin.start, to: origin.end, linear });
     }
 
+    /// Append ASCII which stands byte for byte for what starts at `from` in the source, in lower case.
+    fn push_lowered(&mut self, ascii: &str, from: usize) {
+        let (at, to) = (self.text.len(), from + ascii.len());
+        self.text.push_str(ascii);
+        if let Some(added) = self.text.get_mut(at..) {
+            added.make_ascii_lowercase();
+        }
+        match self.runs.last_mut() {
+            Some(last) if last.linear && last.to == from => last.to = to,
+            _ => self.runs.push(Run { at, from, to, linear: true }),
+        }
+    }
+
     /// The rewritten text.
     #[must_use]
     pub fn text(&self) -> &str {

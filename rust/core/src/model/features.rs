@@ -1,0 +1,217 @@
+//! What the learned scorer sees of a text: hashed n-grams, cut into units of about a sentence.
+//!
+//! INVARIANT: training and scoring run this same code; a change here makes the shipped weights meaningless, so
+//! [`FEATURES_VERSION`] goes up with it. One pass over folded text, no allocation per n-gram, nothing but integers.
+//!
+//! - *Characters*: n-grams of 3 to 5 within each word and its borders. A character becomes a 12-bit code (ASCII as it
+//!   is, the rest folded by multiplication), five of them fit a `u64`, and the n-gram's hash is that number times an
+//!   odd constant.
+//! - *Words*: n-grams of 1 to 3, and pairs with one word between. Ideographs, kana and Thai letters are words of their
+//!   own, since nothing separates theirs. Ends of sentences, line feeds, colons and quotes stand in the chain like
+//!   words, so that `. print` is an order and `"ignore` is a quotation.
+//! - *Signs*: runs of other signs (`<|`, `###`, `]]`), alone and with the word before.
+//! - All digits are one digit.
+
+/// Changes whenever a text's features change.
+pub const FEATURES_VERSION: u16 = 1;
+
+/// A unit is closed at the end of a sentence once it holds this many words,
+const UNIT_MIN_WORDS: u32 = 4;
+/// and anywhere once it holds this many.
+const UNIT_MAX_WORDS: u32 = 24;
+/// Letters beyond this of one word add no n-grams: no language needs them, and long tokens are data.
+const WORD_LETTERS: u32 = 24;
+
+/// Odd constants without structure (from the golden ratio, and from splitmix64).
+const MIX_A: u64 = 0x9E37_79B9_7F4A_7C15;
+const MIX_B: u64 = 0xBF58_476D_1CE4_E5B9;
+const MIX_C: u64 = 0x94D0_49BB_1331_11EB;
+const MIX_D: u64 = 0xD6E8_FEB8_6659_FD93;
+
+const BORDER: u64 = b' ' as u64;
+const CODE_BITS: u32 = 12;
+const THREE: u64 = (1 << (3 * CODE_BITS)) - 1;
+const FOUR: u64 = (1 << (4 * CODE_BITS)) - 1;
+const FIVE: u64 = (1 << (5 * CODE_BITS)) - 1;
+
+/// Takes features as they are found.
+pub trait Sink {
+    /// A feature of the current unit.
+    fn feature(&mut self, hash: u32);
+    /// The current unit is complete; it is `text[start..end]`.
+    fn unit(&mut self, start: usize, end: usize);
+}
+
+/// Run over folded text and give `sink` its features, unit by unit.
+pub fn extract(folded: &str, sink: &mut impl Sink) {
+    let mut reader = Reader { sink, recent: 0, letters: 0, word: 0, chain: [MIX_D; 2], signs: 0, words: 0, start: 0 };
+    for (at, c) in folded.char_indices() {
+        reader.read(c, at);
+    }
+    reader.end_word();
+    reader.end_signs();
+    if reader.words > 0 {
+        reader.close(folded.len());
+    }
+}
+
+struct Reader<'a, S> {
+    sink: &'a mut S,
+    /// The codes of the last characters of this word, newest lowest.
+    recent: u64,
+    /// Letters in this word so far.
+    letters: u32,
+    /// Hash of this word so far.
+    word: u64,
+    /// Hashes of the two words before, newest first.
+    chain: [u64; 2],
+    /// Hash of this run of signs so far.
+    signs: u64,
+    /// Words in this unit so far.
+    words: u32,
+    /// Where this unit starts.
+    start: usize,
+}
+
+impl<S: Sink> Reader<'_, S> {
+    #[inline]
+    fn read(&mut self, c: char, at: usize) {
+        match c {
+            'a'..='z' => self.letter(c as u64),
+            '0'..='9' => self.letter(u64::from(b'0')),
+            ' ' => {
+                self.end_word();
+                self.end_signs();
+            }
+            '.' | '!' | '?' | '\n' | ':' | '"' | '\'' => self.mark(c, at),
+            _ if c.is_ascii() => self.sign(c),
+            _ if stands_alone(c) => {
+                self.end_word();
+                self.end_signs();
+                self.letter(code(c));
+                self.end_word();
+                if self.words >= UNIT_MAX_WORDS * 2 {
+                    self.close(at + c.len_utf8());
+                }
+            }
+            '，' | '；' | '（' | '）' | '「' | '」' | '؟' | '،' => self.mark(',', at),
+            _ if c.is_alphanumeric() => self.letter(code(c)),
+            _ => self.sign(c),
+        }
+        if self.words >= UNIT_MAX_WORDS && self.letters == 0 && self.signs == 0 && c.is_ascii() {
+            self.close(at + c.len_utf8());
+        }
+    }
+
+    #[inline]
+    fn letter(&mut self, code: u64) {
+        if self.letters == 0 {
+            self.end_signs();
+            self.recent = BORDER;
+            self.word = MIX_A;
+        }
+        self.letters += 1;
+        if self.letters <= WORD_LETTERS {
+            self.word = (self.word ^ code).wrapping_mul(MIX_B).rotate_left(23);
+            self.push(code);
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, code: u64) {
+        self.recent = (self.recent << CODE_BITS | code) & FIVE;
+        // Before a third code has come there are none above it, and the number is no n-gram.
+        if self.recent > THREE >> CODE_BITS {
+            self.emit((self.recent & THREE).wrapping_mul(MIX_A));
+        }
+        if self.recent > FOUR >> CODE_BITS {
+            self.emit((self.recent & FOUR).wrapping_mul(MIX_A));
+        }
+        if self.recent > FIVE >> CODE_BITS {
+            self.emit(self.recent.wrapping_mul(MIX_A));
+        }
+    }
+
+    #[inline]
+    fn end_word(&mut self) {
+        if self.letters == 0 {
+            return;
+        }
+        self.push(BORDER);
+        self.letters = 0;
+        self.words += 1;
+        self.chain_on(self.word);
+    }
+
+    /// Add a word, or what stands like one, to the chain.
+    #[inline]
+    fn chain_on(&mut self, word: u64) {
+        let [last, before] = self.chain;
+        let pair = last.rotate_left(17).wrapping_add(word).wrapping_mul(MIX_C);
+        self.emit(word.wrapping_mul(MIX_C));
+        self.emit(pair);
+        self.emit(before.rotate_left(29).wrapping_add(pair).wrapping_mul(MIX_D));
+        self.emit(before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B));
+        self.chain = [word, last];
+    }
+
+    /// A sign that stands in the chain.
+    fn mark(&mut self, c: char, at: usize) {
+        if c == '\'' && self.letters > 0 {
+            return self.letter(c as u64);
+        }
+        self.end_word();
+        self.end_signs();
+        let kind = match c {
+            '!' | '?' => '.',
+            '\'' => '"',
+            other => other,
+        };
+        let hash = u64::from(kind).wrapping_mul(MIX_A) ^ MIX_B;
+        if self.chain.first() != Some(&hash) {
+            self.chain_on(hash);
+        }
+        if self.words >= UNIT_MIN_WORDS && matches!(kind, '.' | '\n') {
+            self.close(at + c.len_utf8());
+        }
+    }
+
+    fn sign(&mut self, c: char) {
+        self.end_word();
+        self.signs = ((self.signs ^ u64::from(c)).wrapping_mul(MIX_D)).rotate_left(19);
+        self.emit(u64::from(c).wrapping_mul(MIX_D) ^ MIX_C);
+    }
+
+    fn end_signs(&mut self) {
+        if self.signs == 0 {
+            return;
+        }
+        let [last, _] = self.chain;
+        self.emit(self.signs.wrapping_mul(MIX_A));
+        self.emit(last.rotate_left(11).wrapping_add(self.signs).wrapping_mul(MIX_B));
+        self.signs = 0;
+    }
+
+    fn close(&mut self, end: usize) {
+        self.sink.unit(self.start, end);
+        self.start = end;
+        self.words = 0;
+    }
+
+    #[inline]
+    fn emit(&mut self, hash: u64) {
+        self.sink.feature((hash >> 32) as u32);
+    }
+}
+
+/// Whether a letter is a word of its own.
+fn stands_alone(c: char) -> bool {
+    matches!(u32::from(c), 0x0E00..=0x0E7F | 0x3005..=0x3007 | 0x3041..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
+        | 0xF900..=0xFAFF | 0x20000..=0x323AF)
+}
+
+/// A character in 12 bits, never zero.
+fn code(c: char) -> u64 {
+    let mixed = u64::from(c).wrapping_mul(MIX_A) >> (64 - CODE_BITS);
+    mixed | 1 << (CODE_BITS - 1)
+}
