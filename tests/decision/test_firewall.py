@@ -49,6 +49,11 @@ def test_the_shared_personal_data(case: dict[str, Any]) -> None:
     assert (sanitized[0]["content"] if sanitized else case["text"]) == case["sanitized"]
 
 
+@pytest.mark.parametrize("case", vectors("model.json"), ids=lambda case: case["text"][:40])
+def test_the_shared_texts_that_no_pattern_knows(case: dict[str, Any]) -> None:
+    assert inspect(say(case["text"], case["role"])).passed is not case["blocked"]
+
+
 def test_the_score_that_meets_the_threshold_blocks_and_one_less_does_not() -> None:
     reached = score(inspect(say(ATTACK)))
     assert reached >= 70
@@ -58,7 +63,7 @@ def test_the_score_that_meets_the_threshold_blocks_and_one_less_does_not() -> No
 
 
 def test_an_attack_below_the_block_threshold_is_cut_out() -> None:
-    inspection = inspect(say(f"Hello. {ATTACK} Bye."), block_threshold=100, sanitize_threshold=50)
+    inspection = inspect(say(f"Hello. {ATTACK} Bye."), block_threshold=100, injection_weight=0.7)
     assert inspection.sanitized_messages is not None
     content = inspection.sanitized_messages[0]["content"]
     assert "[REDACTED]" in content
@@ -66,7 +71,9 @@ def test_an_attack_below_the_block_threshold_is_cut_out() -> None:
 
 
 def test_an_attack_below_both_thresholds_is_left_as_it_is() -> None:
-    assert inspect(say(ATTACK), block_threshold=100, sanitize_threshold=100).sanitized_messages is None
+    weaker = {"block_threshold": 100, "sanitize_threshold": 100, "injection_weight": 0.7}
+    assert 0 < score(inspect(say(ATTACK), **weaker)) < 100
+    assert inspect(say(ATTACK), **weaker).sanitized_messages is None
 
 
 def test_personal_data_is_taken_out_below_every_threshold_and_in_every_message() -> None:

@@ -26,7 +26,7 @@ def outcome(body: object, **variables: str) -> tuple[int, int, bool]:
 @pytest.mark.parametrize(
     ("body", "variables"),
     [
-        (ATTACK, {"prompt_block_threshold": "100"}),
+        (MAIL, {"prompt_block_threshold": "0"}),
         (ATTACK, {"disable_injection_check": "true"}),
         (ATTACK, {"risk_weight_injection": "0.1"}),
         (MAIL, {"disable_pii_check": "true"}),
@@ -41,8 +41,9 @@ def test_a_setting_changes_the_answer(body: object, variables: dict[str, str]) -
 
 
 def test_the_sanitize_threshold_changes_the_answer() -> None:
-    assert outcome(ATTACK, prompt_block_threshold="100")[2] is True
-    assert outcome(ATTACK, prompt_block_threshold="100", prompt_sanitize_threshold="100")[2] is False
+    weaker = {"prompt_block_threshold": "100", "risk_weight_injection": "0.7"}
+    assert outcome(ATTACK, **weaker)[2] is True
+    assert outcome(ATTACK, **weaker, prompt_sanitize_threshold="100")[2] is False
 
 
 def test_the_content_check_and_its_weight_change_the_answer() -> None:
