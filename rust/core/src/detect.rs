@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::error::CompileError;
+use crate::fields::quote;
 use crate::finding::{Category, Part};
 use crate::model::{Model, Place, Verdict};
-use crate::patterns::{Pattern, Rule, catalogue};
+use crate::patterns::{Pattern, Rule};
 use crate::phrase::{Phrases, Reading, Source};
 use crate::redact::merge;
 use crate::text::decode::{MAX_DEPTH, decode};
@@ -32,9 +33,9 @@ const SHAPE_BYTES: usize = 1 << 20;
 
 /// One detector's hits in one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Detection {
+pub struct Detection<'a> {
     /// Id of the pattern.
-    pub id: &'static str,
+    pub id: &'a str,
     /// What was found.
     pub category: Category,
     /// What it says on its own.
@@ -46,29 +47,59 @@ pub struct Detection {
 /// The catalogue, compiled.
 #[derive(Debug)]
 pub struct Detector {
-    patterns: Vec<&'static Pattern>,
-    /// The catalogue's patterns, then the operator's phrases.
+    /// The catalogue's, then the operator's.
+    patterns: Vec<Pattern>,
+    /// Those of the patterns, then the operator's blocked phrases.
     phrases: Phrases,
     shapes: Vec<Option<Regex>>,
+    /// For each pattern, whether it is a shape without needles.
+    ungated: Vec<bool>,
     model: Model,
 }
 
 impl Detector {
-    /// Compile the catalogue, and phrases of the operator's that are [`Category::BlockedPhrase`].
+    /// Compile patterns (see [`crate::patterns::catalogue`]), and phrases of the operator's that are
+    /// [`Category::BlockedPhrase`].
     ///
     /// # Errors
     /// [`CompileError::Pattern`] when a pattern cannot be compiled.
-    pub fn new(blocked: &[Source<'_>]) -> Result<Self, CompileError> {
-        let patterns: Vec<_> = catalogue().collect();
-        let sources: Vec<_> = patterns.iter().map(|pattern| source(pattern)).chain(blocked.iter().copied()).collect();
-        let phrases = Phrases::new(&sources)?;
-        let shapes = patterns.iter().map(|pattern| shape(pattern)).collect::<Result<_, _>>()?;
-        Ok(Self { patterns, phrases, shapes, model: Model::shipped()? })
+    pub fn new(patterns: Vec<Pattern>, blocked: &[Source<'_>]) -> Result<Self, CompileError> {
+        let shapes = patterns.iter().map(shape).collect::<Result<_, _>>()?;
+        let phrases = {
+            let needles: Vec<Vec<&str>> = patterns.iter().map(needles).collect();
+            let sources = patterns.iter().zip(&needles).map(|(pattern, needles)| match &pattern.rule {
+                Rule::Phrase(words) => Source::Phrase(words),
+                Rule::Shape { .. } => Source::Literals(needles),
+            });
+            Phrases::new(&sources.chain(blocked.iter().copied()).collect::<Vec<_>>())?
+        };
+        let ungated = patterns.iter().map(is_ungated).collect();
+        Ok(Self { patterns, phrases, shapes, ungated, model: Model::shipped()? })
+    }
+
+    /// Whether every pattern finds what it must find, and leaves alone what it must.
+    ///
+    /// # Errors
+    /// [`CompileError::Pattern`] with the first that does not.
+    pub fn check_examples(&self) -> Result<(), CompileError> {
+        for pattern in &self.patterns {
+            let fires = |text: &str| self.detect(text, pattern.returned_only).iter().any(|hit| hit.id == pattern.id);
+            let missed = pattern.matches.iter().find(|text| !fires(text)).map(|text| ("does not match", text));
+            let wrong = missed.or_else(|| pattern.not.iter().find(|text| fires(text)).map(|text| ("matches", text)));
+            if let Some((what, text)) = wrong {
+                return Err(CompileError::Pattern(format!(
+                    "pattern `{}` {what} its example `{}`",
+                    pattern.id,
+                    quote(text)
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Everything the catalogue finds in a text, in the order of the catalogue. `tool` says that a tool returned it.
     #[must_use]
-    pub fn detect(&self, text: &str, tool: bool) -> Vec<Detection> {
+    pub fn detect(&self, text: &str, tool: bool) -> Vec<Detection<'_>> {
         let place = if tool { Place::Returned } else { Place::Said };
         let (plain, disguised) = (Places::default(), Places::default());
         let mut found = Found { place, learned: None, plain, disguised, tags: tag_runs(text) };
@@ -134,7 +165,7 @@ impl Detector {
 
     /// One reading, by phrases and by shapes.
     fn read(&self, folded: &str, seen: &mut Places, origin: impl Fn(Span) -> Span) {
-        let mut gates = vec![false; self.patterns.len()];
+        let mut gates = self.ungated.clone();
         self.phrases.find(folded, Reading::Words, |hit| match self.shapes.get(hit.phrase) {
             Some(Some(_)) => {
                 if let Some(gate) = gates.get_mut(hit.phrase) {
@@ -150,23 +181,20 @@ impl Detector {
         }
     }
 
-    fn report(&self, found: &Found, tool: bool) -> Vec<Detection> {
+    fn report(&self, found: &Found, tool: bool) -> Vec<Detection<'_>> {
         let mut detections = Vec::new();
         let mut hidden: Vec<Span> = Vec::new();
         for (index, pattern) in self.patterns.iter().enumerate() {
-            let counts = match pattern.rule {
-                Rule::ToolPhrase(_) => tool,
-                Rule::Phrase(_) | Rule::Shape { .. } => true,
-            };
             let (plain, disguised) = (found.plain.get(index), found.disguised.get(index));
-            if !counts || plain.is_empty() && disguised.is_empty() {
+            if pattern.returned_only && !tool || plain.is_empty() && disguised.is_empty() {
                 continue;
             }
             if pattern.category.part() == Part::Injection {
                 hidden.extend(disguised.iter().filter(|span| !overlaps(plain, span)).cloned());
             }
             let spans = merge(plain.iter().chain(disguised).cloned().collect());
-            detections.push(Detection { id: pattern.id, category: pattern.category, score: pattern.score, spans });
+            let (id, category, score) = (pattern.id.as_str(), pattern.category, pattern.score);
+            detections.push(Detection { id, category, score, spans });
         }
         let phrases = self.patterns.len()..;
         let blocked: Vec<_> =
@@ -196,7 +224,7 @@ impl Detector {
 /// The learned scorer's evidence. It knows attacks, not their kinds: it is of the kind of the strongest pattern that
 /// fired, else an override where a person speaks and indirect where a tool does. What it would take out is its whole
 /// window, unless a pattern that is certain says more exactly where in that window the attack is.
-fn learned(found: &Found, known: &[Detection]) -> Option<Detection> {
+fn learned(found: &Found, known: &[Detection<'_>]) -> Option<Detection<'static>> {
     let (score, window) = found.learned.clone()?;
     let (id, usual) = match found.place {
         Place::Said => ("learned.said", Category::InstructionOverride),
@@ -210,17 +238,22 @@ fn learned(found: &Found, known: &[Detection]) -> Option<Detection> {
     Some(Detection { id, category, score, spans })
 }
 
-fn source(pattern: &Pattern) -> Source<'static> {
-    match pattern.rule {
-        Rule::Phrase(words) | Rule::ToolPhrase(words) => Source::Phrase(words),
-        Rule::Shape { needles, .. } => Source::Literals(needles),
+fn needles(pattern: &Pattern) -> Vec<&str> {
+    match &pattern.rule {
+        Rule::Phrase(_) => Vec::new(),
+        Rule::Shape { needles, .. } => needles.iter().map(String::as_str).collect(),
     }
 }
 
+fn is_ungated(pattern: &Pattern) -> bool {
+    matches!(&pattern.rule, Rule::Shape { needles, .. } if needles.is_empty())
+}
+
 fn shape(pattern: &Pattern) -> Result<Option<Regex>, CompileError> {
-    let Rule::Shape { regex, .. } = pattern.rule else { return Ok(None) };
-    let built = RegexBuilder::new(regex).unicode(false).size_limit(SHAPE_BYTES).dfa_size_limit(SHAPE_BYTES).build();
-    built.map(Some).map_err(|error| CompileError::Pattern(format!("pattern `{}`: {error}", pattern.id)))
+    let Rule::Shape { regex, .. } = &pattern.rule else { return Ok(None) };
+    let mut builder = RegexBuilder::new(regex);
+    builder.unicode(false).case_insensitive(true).size_limit(SHAPE_BYTES).dfa_size_limit(SHAPE_BYTES);
+    builder.build().map(Some).map_err(|error| CompileError::Pattern(format!("pattern `{}`: {error}", pattern.id)))
 }
 
 fn lead_back(trail: &[&View], span: Span) -> Span {

@@ -117,6 +117,12 @@ impl Category {
         }
     }
 
+    /// Read a name as it stands on the wire.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|category| category.as_str() == name)
+    }
+
     /// The part of the risk that this category counts towards.
     #[must_use]
     pub const fn part(self) -> Part {
@@ -163,9 +169,9 @@ impl Category {
 
 /// One hit: which detector, what kind, in which segment, where, and how sure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct Finding<'a> {
     /// Id of the pattern or detector; never reused.
-    pub id: &'static str,
+    pub id: &'a str,
     /// What was found.
     pub category: Category,
     /// Index of the segment it was found in (the one where it starts).

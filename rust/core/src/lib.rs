@@ -8,6 +8,7 @@
 mod abnormality;
 pub mod detect;
 pub mod error;
+mod fields;
 pub mod finding;
 mod glob;
 pub mod model;

@@ -10,6 +10,7 @@ use crate::abnormality::oddities;
 use crate::detect::Detector;
 use crate::error::CompileError;
 use crate::finding::{Category, Finding, Part};
+use crate::patterns::catalogue;
 use crate::phrase::Source;
 use crate::pii::PiiDetector;
 use crate::redact::{merge, replace};
@@ -187,7 +188,7 @@ impl Scanner {
         let phrases: Vec<&str> =
             config.blocked_phrases.iter().map(|phrase| phrase.trim()).filter(|phrase| !phrase.is_empty()).collect();
         let blocked: Vec<_> = phrases.iter().map(|phrase| Source::Words(phrase)).collect();
-        Ok(Self { config: config.clone(), detector: Detector::new(&blocked)?, pii: PiiDetector::new()? })
+        Ok(Self { config: config.clone(), detector: Detector::new(catalogue()?, &blocked)?, pii: PiiDetector::new()? })
     }
 
     /// Judge the text parts of one conversation together.
@@ -205,7 +206,7 @@ impl Scanner {
     }
 
     /// Attacks, harmful content and oddities, message by message.
-    fn find_in_messages(&self, segments: &[Segment<'_>], findings: &mut Vec<Finding>) {
+    fn find_in_messages<'a>(&'a self, segments: &[Segment<'_>], findings: &mut Vec<Finding<'a>>) {
         let mut at = 0;
         for parts in segments.chunk_by(|a, b| a.message == b.message && a.role == b.role) {
             let first = at;
@@ -217,7 +218,7 @@ impl Scanner {
         }
     }
 
-    fn find_in_message(&self, first: usize, parts: &[Segment<'_>], role: Role, findings: &mut Vec<Finding>) {
+    fn find_in_message<'a>(&'a self, first: usize, parts: &[Segment<'_>], role: Role, findings: &mut Vec<Finding<'a>>) {
         let joined = Joined::new(first, parts);
         let mut indirect = Vec::new();
         for detection in self.detector.detect(joined.text(), role.is_tool()) {
@@ -252,7 +253,7 @@ impl Scanner {
         }
     }
 
-    fn find_pii(&self, segment: usize, text: &str, findings: &mut Vec<Finding>) {
+    fn find_pii(&self, segment: usize, text: &str, findings: &mut Vec<Finding<'_>>) {
         findings.extend(self.pii.find(text).into_iter().map(|(span, kind)| Finding {
             id: kind.id,
             category: kind.category,
@@ -271,7 +272,7 @@ impl Scanner {
         }
     }
 
-    fn conclude(&self, segments: &[Segment<'_>], findings: &[Finding]) -> Scan {
+    fn conclude(&self, segments: &[Segment<'_>], findings: &[Finding<'_>]) -> Scan {
         let config = &self.config;
         let weights = Weights {
             injection: config.injection_weight,
@@ -294,10 +295,10 @@ impl Scanner {
     fn sanitize(
         &self,
         segments: &[Segment<'_>],
-        findings: &[Finding],
+        findings: &[Finding<'_>],
         remove_injected: bool,
     ) -> (Action, Vec<Option<String>>) {
-        let mut edits: BTreeMap<usize, Vec<&Finding>> = BTreeMap::new();
+        let mut edits: BTreeMap<usize, Vec<&Finding<'_>>> = BTreeMap::new();
         for finding in findings.iter().filter(|finding| !finding.span.is_empty()) {
             match finding.category.part() {
                 Part::Pii => edits.entry(finding.segment).or_default().push(finding),
@@ -313,7 +314,7 @@ impl Scanner {
     }
 
     /// Replace what was found. What is left is looked at again, since it is a different text.
-    fn redact(&self, text: &str, findings: &[&Finding]) -> String {
+    fn redact(&self, text: &str, findings: &[&Finding<'_>]) -> String {
         let spans = |part: Part| findings.iter().filter(move |finding| finding.category.part() == part);
         let injected = merge(spans(Part::Injection).map(|finding| finding.span.clone()).collect());
         let personal = spans(Part::Pii).map(|finding| (finding.span.clone(), finding.category.placeholder()));
@@ -344,7 +345,7 @@ struct DistinctHit {
 }
 
 /// One hit for each detector in each segment: saying it twice does not make it twice as bad.
-fn distinct(findings: &[Finding]) -> Vec<DistinctHit> {
+fn distinct(findings: &[Finding<'_>]) -> Vec<DistinctHit> {
     let mut seen = BTreeMap::new();
     for finding in findings {
         seen.entry((finding.segment, finding.id)).or_insert((finding.category, finding.score));
@@ -367,7 +368,7 @@ fn by_message(segments: &[Segment<'_>], hits: &[DistinctHit]) -> Vec<MessageFind
 }
 
 /// Odd distributions of roles: instructions of the operator after others have spoken, floods of messages.
-fn flood(segments: &[Segment<'_>]) -> Option<Finding> {
+fn flood(segments: &[Segment<'_>]) -> Option<Finding<'static>> {
     let others = segments.iter().position(|segment| !segment.role.is_operator());
     let late = others
         .and_then(|at| segments.iter().skip(at).position(|segment| segment.role.is_operator()).map(|late| at + late));

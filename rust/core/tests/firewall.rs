@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use kalguard_core::detect::Detector;
+use kalguard_core::patterns::catalogue;
 use kalguard_core::scanner::{Action, Role, Scan, Scanner, ScannerConfig, Segment};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -27,7 +28,7 @@ fn redactor() -> &'static Scanner {
 
 fn detector() -> &'static Detector {
     static DETECTOR: std::sync::OnceLock<Detector> = std::sync::OnceLock::new();
-    DETECTOR.get_or_init(|| Detector::new(&[]).unwrap())
+    DETECTOR.get_or_init(|| Detector::new(catalogue().unwrap(), &[]).unwrap())
 }
 
 fn user(text: &str) -> Scan {

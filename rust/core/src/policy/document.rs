@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::compiled::Decision;
-use super::fields::{Fields, Mistakes, decode, quote};
+use crate::fields::{Fields, Mistakes, decode, quote};
 
 const DECISIONS: &str = "`allow`, `deny`, `require_approval`";
 

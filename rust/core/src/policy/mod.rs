@@ -10,7 +10,6 @@
 mod compiled;
 mod document;
 mod evaluate;
-pub(crate) mod fields;
 
 pub use compiled::{Decision, PolicySet};
 pub use evaluate::{AccessRequest, Evaluation, Explained};

@@ -15,7 +15,7 @@ use regex::RegexSet;
 use serde_json::Value;
 
 use super::fold::{Backslash, fold};
-use crate::policy::fields::Mistakes;
+use crate::fields::Mistakes;
 
 /// A kind of command that is always forbidden.
 struct BuiltIn {

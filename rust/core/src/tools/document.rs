@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::policy::fields::{Fields, Mistakes, decode, quote};
+use crate::fields::{Fields, Mistakes, decode, quote};
 
 /// The file.
 pub(super) struct ToolsDocument {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::keywords::{self, Dialect, Holds, Keyword, To};
-use crate::policy::fields::quote;
+use crate::fields::quote;
 
 /// How many schemas may be applied to one value inside each other. With the bound on arguments, it bounds the stack.
 const MAX_CHAIN: usize = 32;

@@ -9,8 +9,8 @@ use super::document::{ToolDocument, ToolsDocument};
 use super::refusal::{Check, Refusal};
 use super::schema::ArgumentSchema;
 use crate::error::CompileError;
+use crate::fields::Mistakes;
 use crate::glob::Glob;
-use crate::policy::fields::Mistakes;
 
 /// How deep arguments may be nested. Validation recurses, so this bounds the stack it takes.
 const MAX_ARGUMENT_DEPTH: usize = 64;

@@ -12,7 +12,7 @@ use super::graph;
 use super::keywords::Dialect;
 use super::registry::deeper_than;
 use super::short_form;
-use crate::policy::fields::{quote, quote_bounded};
+use crate::fields::{quote, quote_bounded};
 
 /// How large a schema may be, in bytes of JSON.
 const MAX_BYTES: usize = 64 * 1024;
