@@ -17,7 +17,7 @@ use crate::phrase::{Phrases, Reading, Source};
 use crate::redact::merge;
 use crate::text::decode::{MAX_DEPTH, decode};
 use crate::text::disguise::{backwards, suspect, unleet, unrot13, unspace};
-use crate::text::fold::fold;
+use crate::text::fold::{fold, fold_words};
 use crate::text::{Span, View, align, tag_runs};
 
 /// What finding something only in a disguised or decoded reading says on its own.
@@ -51,6 +51,8 @@ pub struct Detector {
     patterns: Vec<Pattern>,
     /// Those of the patterns, then the operator's blocked phrases.
     phrases: Phrases,
+    /// What is not looked at.
+    allowed: Option<Phrases>,
     shapes: Vec<Option<Regex>>,
     /// For each pattern, whether it is a shape without needles.
     ungated: Vec<bool>,
@@ -58,12 +60,12 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Compile patterns (see [`crate::patterns::catalogue`]), and phrases of the operator's that are
-    /// [`Category::BlockedPhrase`].
+    /// Compile patterns (see [`crate::patterns::catalogue`]), phrases of the operator's that are
+    /// [`Category::BlockedPhrase`], and phrases that are not looked at.
     ///
     /// # Errors
-    /// [`CompileError::Pattern`] when a pattern cannot be compiled.
-    pub fn new(patterns: Vec<Pattern>, blocked: &[Source<'_>]) -> Result<Self, CompileError> {
+    /// [`CompileError::Pattern`] when a pattern cannot be compiled, or a phrase is to be both.
+    pub fn new(patterns: Vec<Pattern>, blocked: &[&str], allowed: &[&str]) -> Result<Self, CompileError> {
         let shapes = patterns.iter().map(shape).collect::<Result<_, _>>()?;
         let phrases = {
             let needles: Vec<Vec<&str>> = patterns.iter().map(needles).collect();
@@ -71,18 +73,27 @@ impl Detector {
                 Rule::Phrase(words) => Source::Phrase(words),
                 Rule::Shape { .. } => Source::Literals(needles),
             });
-            Phrases::new(&sources.chain(blocked.iter().copied()).collect::<Vec<_>>())?
+            Phrases::new(&sources.chain(blocked.iter().copied().map(Source::Words)).collect::<Vec<_>>())?
         };
+        for phrase in allowed {
+            let mut is_blocked = false;
+            phrases.find(&fold_words(phrase), Reading::Words, |hit| is_blocked |= hit.phrase >= patterns.len());
+            if is_blocked {
+                return Err(CompileError::Pattern(format!("`allow` holds `{}`, which is blocked", quote(phrase))));
+            }
+        }
+        let exempt: Vec<_> = allowed.iter().copied().map(Source::Words).collect();
+        let allowed = if exempt.is_empty() { None } else { Some(Phrases::new(&exempt)?) };
         let ungated = patterns.iter().map(is_ungated).collect();
-        Ok(Self { patterns, phrases, shapes, ungated, model: Model::shipped()? })
+        Ok(Self { patterns, phrases, allowed, shapes, ungated, model: Model::shipped()? })
     }
 
-    /// Whether every pattern finds what it must find, and leaves alone what it must.
+    /// Whether each of these patterns, which are among those compiled, finds what it must and leaves alone what it must.
     ///
     /// # Errors
     /// [`CompileError::Pattern`] with the first that does not.
-    pub fn check_examples(&self) -> Result<(), CompileError> {
-        for pattern in &self.patterns {
+    pub fn check_examples(&self, patterns: &[Pattern]) -> Result<(), CompileError> {
+        for pattern in patterns {
             let fires = |text: &str| self.detect(text, pattern.returned_only).iter().any(|hit| hit.id == pattern.id);
             let missed = pattern.matches.iter().find(|text| !fires(text)).map(|text| ("does not match", text));
             let wrong = missed.or_else(|| pattern.not.iter().find(|text| fires(text)).map(|text| ("matches", text)));
@@ -109,7 +120,7 @@ impl Detector {
 
     /// Read a text in every way. `trail` leads back to the text as written.
     fn read_all(&self, text: &str, trail: &[&View], found: &mut Found) {
-        let folded = fold(text);
+        let folded = self.without_allowed(fold(text));
         let whole = folded.text();
         let seen = if trail.is_empty() { &mut found.plain } else { &mut found.disguised };
         self.read(whole, seen, |span| lead_back(trail, folded.origin(span)));
@@ -142,6 +153,15 @@ impl Detector {
                 self.read_all(view.text(), &deeper, found);
             }
         }
+    }
+
+    /// A folded text without the phrases that are not looked at. Where they stood is blank, so that what they cut apart
+    /// is no nearer to each other than it was.
+    fn without_allowed(&self, folded: View) -> View {
+        let Some(allowed) = &self.allowed else { return folded };
+        let mut spans = Vec::new();
+        allowed.find(folded.text(), Reading::Words, |hit| spans.push(hit.span));
+        folded.blank(&spans)
     }
 
     /// One reading, by the learned scorer. The most suspicious reading counts.
@@ -253,7 +273,15 @@ fn shape(pattern: &Pattern) -> Result<Option<Regex>, CompileError> {
     let Rule::Shape { regex, .. } = &pattern.rule else { return Ok(None) };
     let mut builder = RegexBuilder::new(regex);
     builder.unicode(false).case_insensitive(true).size_limit(SHAPE_BYTES).dfa_size_limit(SHAPE_BYTES);
-    builder.build().map(Some).map_err(|error| CompileError::Pattern(format!("pattern `{}`: {error}", pattern.id)))
+    let refused = |why: &str| CompileError::Pattern(format!("pattern `{}`: `regex` {why}", pattern.id));
+    let built = builder.build().map_err(|error| {
+        let told = error.to_string();
+        refused(&format!(
+            "cannot be compiled: {}",
+            told.lines().last().unwrap_or_default().trim_start_matches("error: ")
+        ))
+    })?;
+    if built.is_match(b"") { Err(refused("matches where there is nothing")) } else { Ok(Some(built)) }
 }
 
 fn lead_back(trail: &[&View], span: Span) -> Span {

@@ -46,6 +46,19 @@ pub enum Part {
     Abnormality,
 }
 
+impl Part {
+    /// The name on the wire, with which the names of its categories begin.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Injection => "injection",
+            Self::Harmful => "harmful",
+            Self::Pii => "pii",
+            Self::Abnormality => "abnormality",
+        }
+    }
+}
+
 impl Category {
     /// Every category, in the order in which equal scores are reported.
     pub const ALL: [Self; 27] = [
@@ -193,8 +206,9 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Category::ALL.len());
         for category in Category::ALL {
-            let part = format!("{:?}.", category.part()).to_lowercase();
+            let part = format!("{}.", category.part().as_str());
             assert!(category.as_str().starts_with(&part), "{category:?}");
+            assert_eq!(Category::parse(category.as_str()), Some(category));
         }
     }
 }

@@ -12,6 +12,7 @@ mod fields;
 pub mod finding;
 mod glob;
 pub mod model;
+mod monitor;
 pub mod patterns;
 pub mod phrase;
 pub mod pii;

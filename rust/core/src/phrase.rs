@@ -224,7 +224,8 @@ fn add_literals(words: &mut BTreeMap<String, Vec<Use>>, literals: &[&str], phras
 
 type Steps<'a> = Vec<(u32, Vec<&'a str>)>;
 
-fn parse(source: &str) -> Result<Steps<'_>, CompileError> {
+/// Take a phrase apart.
+pub(crate) fn parse(source: &str) -> Result<Steps<'_>, CompileError> {
     let mut steps = Vec::new();
     let mut gap = DEFAULT_GAP;
     for token in source.split_whitespace() {

@@ -10,8 +10,8 @@ use crate::abnormality::oddities;
 use crate::detect::Detector;
 use crate::error::CompileError;
 use crate::finding::{Category, Finding, Part};
-use crate::patterns::catalogue;
-use crate::phrase::Source;
+use crate::monitor::Monitored;
+use crate::patterns::{PatternsFile, catalogue};
 use crate::pii::PiiDetector;
 use crate::redact::{merge, replace};
 use crate::risk::{RiskAssessment, Weights, assess, combine};
@@ -49,6 +49,10 @@ pub struct ScannerConfig {
     pub check_system: bool,
     /// Phrases that block, in any case and spelling. They match as whole words.
     pub blocked_phrases: Vec<String>,
+    /// Find and report everything, and let everything pass as it is.
+    pub monitor: bool,
+    /// Patterns of the operator's, what of all that is found has no effect, and what is not looked at.
+    pub patterns: PatternsFile,
 }
 
 impl Default for ScannerConfig {
@@ -65,6 +69,8 @@ impl Default for ScannerConfig {
             check_pii: true,
             check_system: false,
             blocked_phrases: Vec::new(),
+            monitor: false,
+            patterns: PatternsFile::default(),
         }
     }
 }
@@ -116,7 +122,7 @@ pub struct Segment<'a> {
 }
 
 /// What follows from a scan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// Nothing to do.
     Allow,
@@ -154,7 +160,9 @@ pub struct MessageFinding {
 pub struct Scan {
     /// What follows.
     pub action: Action,
-    /// How risky the conversation is.
+    /// What would follow if nothing were only monitored, where that is more.
+    pub monitored: Option<Action>,
+    /// How risky the conversation is, by all that was found.
     pub assessment: RiskAssessment,
     /// One for each category in each message, highest score first, then by message and category.
     pub findings: Vec<MessageFinding>,
@@ -177,23 +185,48 @@ pub struct Scanner {
     config: ScannerConfig,
     detector: Detector,
     pii: PiiDetector,
+    monitored: Monitored,
+    /// The operator has patterns for personal data or secrets.
+    has_own_pii: bool,
 }
 
 impl Scanner {
     /// Compile a scanner.
     ///
     /// # Errors
-    /// [`CompileError::Pattern`] when a phrase cannot be compiled.
+    /// [`CompileError::Pattern`] when a phrase or pattern cannot be compiled, an id is taken, a pattern does not keep to
+    /// its examples, or what is to be monitored is not known.
     pub fn new(config: &ScannerConfig) -> Result<Self, CompileError> {
-        let phrases: Vec<&str> =
-            config.blocked_phrases.iter().map(|phrase| phrase.trim()).filter(|phrase| !phrase.is_empty()).collect();
-        let blocked: Vec<_> = phrases.iter().map(|phrase| Source::Words(phrase)).collect();
-        Ok(Self { config: config.clone(), detector: Detector::new(catalogue()?, &blocked)?, pii: PiiDetector::new()? })
+        let trimmed = |phrases: &'_ [String]| -> Vec<String> {
+            phrases.iter().map(|phrase| phrase.trim().to_owned()).filter(|phrase| !phrase.is_empty()).collect()
+        };
+        let (blocked, allowed) = (trimmed(&config.blocked_phrases), trimmed(&config.patterns.allowed));
+        let (own, mut patterns) = (&config.patterns.patterns, catalogue()?);
+        if let Some(taken) = own.iter().find(|own| patterns.iter().any(|pattern| pattern.id == own.id)) {
+            return Err(CompileError::Pattern(format!(
+                "pattern `{}`: `id` is taken by a pattern that ships",
+                taken.id
+            )));
+        }
+        patterns.extend(own.iter().cloned());
+        let is_pattern = |name: &str| patterns.iter().any(|pattern| pattern.id == name);
+        let monitored = Monitored::new(&config.patterns.monitored, is_pattern)?;
+        let detector = Detector::new(patterns, &as_strs(&blocked), &as_strs(&allowed))?;
+        detector.check_examples(own)?;
+        let has_own_pii = own.iter().any(|pattern| pattern.category.part() == Part::Pii);
+        Ok(Self { config: config.clone(), detector, pii: PiiDetector::new()?, monitored, has_own_pii })
     }
 
     /// Judge the text parts of one conversation together.
     #[must_use]
     pub fn scan(&self, segments: &[Segment<'_>]) -> Scan {
+        self.explain(segments).0
+    }
+
+    /// As [`Scanner::scan`], with everything that the answer comes from. Findings lead back to what was said: they are
+    /// for the person who said it, not for a log.
+    #[must_use]
+    pub fn explain(&self, segments: &[Segment<'_>]) -> (Scan, Vec<Finding<'_>>) {
         let mut findings = Vec::new();
         self.find_in_messages(segments, &mut findings);
         if self.config.check_pii {
@@ -202,7 +235,7 @@ impl Scanner {
             }
         }
         findings.extend(flood(segments));
-        self.conclude(segments, &findings)
+        (self.conclude(segments, &findings), findings)
     }
 
     /// Attacks, harmful content and oddities, message by message.
@@ -214,6 +247,11 @@ impl Scanner {
             let Some(Segment { role, .. }) = parts.first() else { continue };
             if !role.is_operator() || self.config.check_system {
                 self.find_in_message(first, parts, *role, findings);
+            } else if self.has_own_pii && self.config.check_pii {
+                // The operator's own words, but no place for what the operator calls personal data or a secret.
+                let mut all = Vec::new();
+                self.find_in_message(first, parts, *role, &mut all);
+                findings.extend(all.into_iter().filter(|finding| finding.category.part() == Part::Pii));
             }
         }
     }
@@ -273,6 +311,25 @@ impl Scanner {
     }
 
     fn conclude(&self, segments: &[Segment<'_>], findings: &[Finding<'_>]) -> Scan {
+        let hits = distinct(findings);
+        let assessment = self.assess(&hits);
+        let (action, texts) = self.answer(segments, findings, &hits, assessment.score);
+        let findings_of = by_message(segments, &hits);
+        if self.config.monitor {
+            let monitored = (action > Action::Allow).then_some(action);
+            return Scan { action: Action::Allow, monitored, assessment, findings: findings_of, texts: Vec::new() };
+        }
+        if self.monitored.is_empty() {
+            return Scan { action, monitored: None, assessment, findings: findings_of, texts };
+        }
+        let enforced: Vec<_> = findings.iter().filter(|finding| self.monitored.enforces(finding)).cloned().collect();
+        let hits = distinct(&enforced);
+        let (done, texts) = self.answer(segments, &enforced, &hits, self.assess(&hits).score);
+        let monitored = (action > done).then_some(action);
+        Scan { action: done, monitored, assessment, findings: findings_of, texts }
+    }
+
+    fn assess(&self, hits: &[DistinctHit]) -> RiskAssessment {
         let config = &self.config;
         let weights = Weights {
             injection: config.injection_weight,
@@ -280,16 +337,23 @@ impl Scanner {
             pii: config.pii_weight,
             abnormality: config.abnormality_weight,
         };
-        let hits = distinct(findings);
         let evidence: Vec<_> = hits.iter().map(|hit| (hit.category, hit.score)).collect();
-        let assessment = assess(&evidence, &weights, config.block_threshold);
+        assess(&evidence, &weights, config.block_threshold)
+    }
+
+    fn answer(
+        &self,
+        segments: &[Segment<'_>],
+        findings: &[Finding<'_>],
+        hits: &[DistinctHit],
+        score: u8,
+    ) -> (Action, Vec<Option<String>>) {
         let forbidden = hits.iter().any(|hit| hit.category == Category::BlockedPhrase);
-        let (action, texts) = if forbidden || assessment.score >= config.block_threshold {
+        if forbidden || score >= self.config.block_threshold {
             (Action::Block, Vec::new())
         } else {
-            self.sanitize(segments, findings, assessment.score >= config.sanitize_threshold)
-        };
-        Scan { action, assessment, findings: by_message(segments, &hits), texts }
+            self.sanitize(segments, findings, score >= self.config.sanitize_threshold)
+        }
     }
 
     fn sanitize(
@@ -335,6 +399,10 @@ impl Scanner {
         }
         redacted
     }
+}
+
+fn as_strs(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
 }
 
 /// A find of one detector in one segment, wherever and how often.

@@ -8,6 +8,7 @@ use super::{Pattern, Rule};
 use crate::error::CompileError;
 use crate::fields::{Fields, Mistakes, decode, quote};
 use crate::finding::{Category, Part};
+use crate::phrase::parse;
 
 /// A file with more patterns than this is a mistake: each costs time on every text.
 const MAX_PATTERNS: usize = 1000;
@@ -33,23 +34,33 @@ impl PatternsFile {
     /// # Errors
     /// [`CompileError::Pattern`] with all mistakes, each with pattern and field.
     pub fn read(document: &[u8]) -> Result<Self, CompileError> {
-        Self::read_document(document).map_err(CompileError::Pattern)
+        read(document, Origin::Operator).map_err(CompileError::Pattern)
     }
+}
 
-    fn read_document(document: &[u8]) -> Result<Self, String> {
-        let top = decode(document)?;
-        let mut mistakes = Mistakes::default();
-        let mut fields = Fields::new(String::new(), "", &top);
-        fields.string(&mut mistakes, "version");
-        let lists = lists(&mut fields, &mut mistakes);
-        let written = fields.list(&mut mistakes, "patterns").unwrap_or_default();
-        let patterns = patterns(written, &lists, &mut mistakes);
-        let monitored = modes(&mut fields, &mut mistakes);
-        let allowed = fields.strings(&mut mistakes, "allow").unwrap_or_default();
-        fields.end(&mut mistakes);
-        mistakes.end()?;
-        Ok(Self { patterns, monitored, allowed: allowed.into_iter().map(str::to_owned).collect() })
-    }
+/// Whose file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The catalogue's. Only it may have `needles`: one that is wrong makes a pattern blind.
+    Shipped,
+    /// The operator's.
+    Operator,
+}
+
+/// Read a file. The error tells all mistakes.
+pub(super) fn read(document: &[u8], origin: Origin) -> Result<PatternsFile, String> {
+    let top = decode(document)?;
+    let mut mistakes = Mistakes::default();
+    let mut fields = Fields::new(String::new(), "", &top);
+    fields.string(&mut mistakes, "version");
+    let lists = lists(&mut fields, &mut mistakes);
+    let written = fields.list(&mut mistakes, "patterns").unwrap_or_default();
+    let patterns = Reader { lists, origin }.patterns(written, &mut mistakes);
+    let monitored = modes(&mut fields, &mut mistakes);
+    let allowed = fields.strings(&mut mistakes, "allow").unwrap_or_default();
+    fields.end(&mut mistakes);
+    mistakes.end()?;
+    Ok(PatternsFile { patterns, monitored, allowed: allowed.into_iter().map(str::to_owned).collect() })
 }
 
 /// Names for lists of words that several phrases share.
@@ -68,66 +79,111 @@ fn lists(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> BTreeMap<String, S
     lists
 }
 
-fn patterns(written: &[Value], lists: &BTreeMap<String, String>, mistakes: &mut Mistakes) -> Vec<Pattern> {
-    let mut ids: BTreeMap<String, usize> = BTreeMap::new();
-    let mut patterns = Vec::with_capacity(written.len().min(MAX_PATTERNS));
-    for (index, value) in written.iter().enumerate().take(MAX_PATTERNS) {
-        let Some(object) = value.as_object() else {
-            mistakes.add(&format!("`patterns[{index}]`"), "must be an object");
-            continue;
-        };
-        let Some(pattern) = pattern(index, object, lists, mistakes) else { continue };
-        if let Some(first) = ids.insert(pattern.id.clone(), index) {
-            mistakes.add(&place_of(index, &pattern.id), format!("`id` is taken by the pattern at index {first}"));
+/// Reads patterns with the lists of their file.
+struct Reader {
+    /// Name -> words with `|` between them.
+    lists: BTreeMap<String, String>,
+    origin: Origin,
+}
+
+impl Reader {
+    fn patterns(&self, written: &[Value], mistakes: &mut Mistakes) -> Vec<Pattern> {
+        let mut ids: BTreeMap<String, usize> = BTreeMap::new();
+        let mut patterns = Vec::with_capacity(written.len().min(MAX_PATTERNS));
+        for (index, value) in written.iter().enumerate().take(MAX_PATTERNS) {
+            let Some(object) = value.as_object() else {
+                mistakes.add(&format!("`patterns[{index}]`"), "must be an object");
+                continue;
+            };
+            let Some(pattern) = self.pattern(index, object, mistakes) else { continue };
+            if let Some(first) = ids.insert(pattern.id.clone(), index) {
+                mistakes.add(&place_of(index, &pattern.id), format!("`id` is taken by the pattern at index {first}"));
+            }
+            patterns.push(pattern);
         }
-        patterns.push(pattern);
+        if written.len() > MAX_PATTERNS {
+            mistakes.add("", format!("`patterns` holds {}, more than {MAX_PATTERNS}", written.len()));
+        }
+        let expressions = patterns.iter().filter(|pattern| matches!(pattern.rule, Rule::Shape { .. })).count();
+        if expressions > MAX_EXPRESSIONS {
+            mistakes.add("", format!("`patterns` holds {expressions} with `regex`, more than {MAX_EXPRESSIONS}"));
+        }
+        patterns
     }
-    if written.len() > MAX_PATTERNS {
-        mistakes.add("", format!("`patterns` holds {}, more than {MAX_PATTERNS}", written.len()));
+
+    /// One pattern; `None` when a mistake was noted.
+    fn pattern(&self, index: usize, written: &Map<String, Value>, mistakes: &mut Mistakes) -> Option<Pattern> {
+        let id = written.get("id").and_then(Value::as_str).unwrap_or_default();
+        let mut fields = Fields::new(place_of(index, id), "", written);
+        let id = fields.name(mistakes, "id").to_owned();
+        if !id.is_empty() && !is_id(&id) {
+            fields.wrong(
+                mistakes,
+                "id",
+                "must be lower-case words with dots between them, such as `acme.secret_project`",
+            );
+        }
+        fields.string(mistakes, "language");
+        let category = category(&mut fields, mistakes);
+        let score = score(&mut fields, mistakes);
+        let rule = self.rule(&mut fields, mistakes);
+        let returned_only = match fields.string(mistakes, "place") {
+            None | Some("any") => false,
+            Some("tool") => true,
+            Some(other) => {
+                fields.wrong(mistakes, "place", &format!("must be `any` or `tool`, not `{}`", quote(other)));
+                false
+            }
+        };
+        let matches = examples(&mut fields, mistakes, "matches");
+        let not = examples(&mut fields, mistakes, "not");
+        if matches.is_empty() {
+            fields.wrong(mistakes, "matches", "must hold an example: a pattern that finds nothing protects nobody");
+        }
+        fields.end(mistakes);
+        Some(Pattern { id, category: category?, score: score?, rule: rule?, returned_only, matches, not })
     }
-    let expressions = patterns.iter().filter(|pattern| matches!(pattern.rule, Rule::Shape { .. })).count();
-    if expressions > MAX_EXPRESSIONS {
-        mistakes.add("", format!("`patterns` holds {expressions} with `regex`, more than {MAX_EXPRESSIONS}"));
+
+    fn rule(&self, fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<Rule> {
+        let (phrase, regex) = (text(fields, mistakes, "phrase"), text(fields, mistakes, "regex"));
+        let shipped = self.origin == Origin::Shipped;
+        let needles = if shipped { fields.strings(mistakes, "needles") } else { None };
+        match (phrase, regex) {
+            (Some(phrase), None) => self.phrase(phrase).map_err(|why| fields.wrong(mistakes, "phrase", &why)).ok(),
+            (None, Some(regex)) => {
+                let needles = needles.unwrap_or_default().into_iter().map(str::to_owned).collect();
+                Some(Rule::Shape { needles, regex: regex.to_owned() })
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                fields.wrong(mistakes, "phrase", "or `regex` must be there, and not both");
+                None
+            }
+        }
     }
-    patterns
+
+    /// A phrase with lists in place of their names (`$name`).
+    fn phrase(&self, written: &str) -> Result<Rule, String> {
+        let step = |step: &str| -> Result<String, String> {
+            // A `$` before anything but a name is a `$`.
+            let is_name = |name: &&str| name.starts_with(|c: char| c.is_ascii_lowercase());
+            let words = step.split('|').map(|word| match word.strip_prefix('$').filter(is_name) {
+                Some(name) => self
+                    .lists
+                    .get(name)
+                    .map(String::as_str)
+                    .ok_or_else(|| format!("names the list `{}`, which there is none of", quote(name))),
+                None => Ok(word),
+            });
+            Ok(words.collect::<Result<Vec<_>, _>>()?.join("|"))
+        };
+        let phrase = written.split_whitespace().map(step).collect::<Result<Vec<_>, _>>()?.join(" ");
+        parse(&phrase).map_err(|error| format!("cannot be used: {error}"))?;
+        Ok(Rule::Phrase(phrase))
+    }
 }
 
 fn place_of(index: usize, id: &str) -> String {
     if id.is_empty() { format!("pattern at index {index}") } else { format!("pattern `{}` (index {index})", quote(id)) }
-}
-
-/// One pattern; `None` when a mistake was noted.
-fn pattern(
-    index: usize,
-    written: &Map<String, Value>,
-    lists: &BTreeMap<String, String>,
-    mistakes: &mut Mistakes,
-) -> Option<Pattern> {
-    let id = written.get("id").and_then(Value::as_str).unwrap_or_default();
-    let mut fields = Fields::new(place_of(index, id), "", written);
-    let id = fields.name(mistakes, "id").to_owned();
-    if !id.is_empty() && !is_id(&id) {
-        fields.wrong(mistakes, "id", "must be lower-case words with dots between them, such as `acme.secret_project`");
-    }
-    fields.string(mistakes, "language");
-    let category = category(&mut fields, mistakes);
-    let score = score(&mut fields, mistakes);
-    let rule = rule(&mut fields, lists, mistakes);
-    let returned_only = match fields.string(mistakes, "place") {
-        None | Some("any") => false,
-        Some("tool") => true,
-        Some(other) => {
-            fields.wrong(mistakes, "place", &format!("must be `any` or `tool`, not `{}`", quote(other)));
-            false
-        }
-    };
-    let matches = examples(&mut fields, mistakes, "matches");
-    let not = examples(&mut fields, mistakes, "not");
-    if matches.is_empty() {
-        fields.wrong(mistakes, "matches", "must hold an example: a pattern that finds nothing protects nobody");
-    }
-    fields.end(mistakes);
-    Some(Pattern { id, category: category?, score: score?, rule: rule?, returned_only, matches, not })
 }
 
 fn is_id(id: &str) -> bool {
@@ -156,32 +212,6 @@ fn score(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Option<u8> {
     score
 }
 
-fn rule(fields: &mut Fields<'_>, lists: &BTreeMap<String, String>, mistakes: &mut Mistakes) -> Option<Rule> {
-    let (phrase, regex) = (text(fields, mistakes, "phrase"), text(fields, mistakes, "regex"));
-    let needles = fields.strings(mistakes, "needles").unwrap_or_default();
-    match (phrase, regex) {
-        (Some(phrase), None) if needles.is_empty() => match expand(phrase, lists) {
-            Ok(phrase) => Some(Rule::Phrase(phrase)),
-            Err(name) => {
-                fields.wrong(mistakes, "phrase", &format!("names the list `{}`, which there is none of", quote(name)));
-                None
-            }
-        },
-        (Some(_), None) => {
-            fields.wrong(mistakes, "needles", "goes with `regex` only");
-            None
-        }
-        (None, Some(regex)) => {
-            let needles = needles.into_iter().map(str::to_owned).collect();
-            Some(Rule::Shape { needles, regex: regex.to_owned() })
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            fields.wrong(mistakes, "phrase", "or `regex` must be there, and not both");
-            None
-        }
-    }
-}
-
 fn text<'a>(fields: &mut Fields<'a>, mistakes: &mut Mistakes, name: &'static str) -> Option<&'a str> {
     let text = fields.string(mistakes, name)?;
     if text.chars().nth(MAX_CHARS).is_some() {
@@ -196,21 +226,6 @@ fn examples(fields: &mut Fields<'_>, mistakes: &mut Mistakes, name: &'static str
         fields.wrong(mistakes, name, &format!("holds an example longer than {MAX_CHARS} characters"));
     }
     examples.into_iter().map(str::to_owned).collect()
-}
-
-/// Put lists in place of their names (`$name`). The error is a name that there is no list of.
-fn expand<'a>(phrase: &'a str, lists: &BTreeMap<String, String>) -> Result<String, &'a str> {
-    let step = |step: &'a str| -> Result<String, &'a str> {
-        // A `$` before anything but a name is a `$`.
-        let name_in =
-            |word: &'a str| word.strip_prefix('$').filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
-        let words = step.split('|').map(|word| match name_in(word) {
-            Some(name) => lists.get(name).map(String::as_str).ok_or(name),
-            None => Ok(word),
-        });
-        Ok(words.collect::<Result<Vec<_>, _>>()?.join("|"))
-    };
-    Ok(phrase.split_whitespace().map(step).collect::<Result<Vec<_>, _>>()?.join(" "))
 }
 
 fn modes(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Vec<String> {
@@ -242,7 +257,7 @@ mod tests {
                  "patterns": [{"id": "acme.falcon", "category": "injection.exfiltration", "score": 80,
                                "phrase": "$verb|tell ~20 project_falcon", "matches": ["leak project falcon"]},
                               {"id": "acme.staff_number", "category": "pii.secret", "score": 20, "place": "tool",
-                               "regex": "emp-[0-9]{6}", "needles": ["emp-"], "matches": ["EMP-123456"]}],
+                               "regex": "emp-[0-9]{6}", "matches": ["EMP-123456"]}],
                  "modes": {"harmful": "monitor", "injection": "enforce"}, "allow": ["ignore the previous row"]}"#,
         )
         .unwrap();

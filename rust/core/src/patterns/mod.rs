@@ -8,6 +8,7 @@
 
 mod document;
 
+use document::Origin;
 pub use document::PatternsFile;
 
 use crate::error::CompileError;
@@ -63,7 +64,7 @@ const CATALOGUE: [&str; 5] = [
 pub fn catalogue() -> Result<Vec<Pattern>, CompileError> {
     let mut patterns = Vec::new();
     for file in CATALOGUE {
-        patterns.extend(PatternsFile::read(file.as_bytes())?.patterns);
+        patterns.extend(document::read(file.as_bytes(), Origin::Shipped).map_err(CompileError::Pattern)?.patterns);
     }
     Ok(patterns)
 }
@@ -85,6 +86,7 @@ mod tests {
 
     #[test]
     fn patterns_keep_to_their_examples() {
-        Detector::new(catalogue().unwrap(), &[]).unwrap().check_examples().unwrap();
+        let patterns = catalogue().unwrap();
+        Detector::new(patterns.clone(), &[], &[]).unwrap().check_examples(&patterns).unwrap();
     }
 }

@@ -80,6 +80,16 @@ impl View {
         &self.text
     }
 
+    /// Put spaces in place of spans of this view. Places stay what they were.
+    #[must_use]
+    pub fn blank(mut self, spans: &[Span]) -> Self {
+        for span in spans {
+            let span = align(&self.text, span.clone());
+            self.text.replace_range(span.clone(), &" ".repeat(span.len()));
+        }
+        self
+    }
+
     /// The smallest span of the source that holds everything `span` of this view came from.
     #[must_use]
     pub fn origin(&self, span: Span) -> Span {
