@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal, final
 
 __all__ = [
+    "CATEGORIES",
     "Evaluation",
     "PanicException",
     "PolicySet",
@@ -20,6 +21,9 @@ __all__ = [
 ]
 
 __version__: str
+
+CATEGORIES: tuple[tuple[str, str], ...]
+"""Every category that a finding can have, and what it means."""
 
 class PanicException(BaseException):
     """A panic in Rust. None is known; should there be one, it ends in a denial like any other failure."""
@@ -42,17 +46,30 @@ class Scanner:
         check_pii: bool,
         check_system: bool,
         blocked_phrases: Sequence[str],
+        monitor: bool,
+        patterns: bytes | None,
     ) -> Scanner:
         """Compile a scanner.
 
         Thresholds are scores from 0 to 100; weights are factors, 1.0 changes nothing. `blocked_phrases` are
-        matched in any case, as written by a person. Raises `PatternError` when a phrase cannot be compiled.
+        matched in any case, as written by a person. With `monitor` everything is found and nothing has an effect.
+        `patterns` is a patterns file as UTF-8 JSON. Raises `PatternError`, which names the pattern and the field, when
+        a phrase or pattern cannot be used or does not do what its examples say.
         """
     def scan(self, segments: Sequence[tuple[int, str, str]], /) -> Scan:
         """Judge the text parts of one conversation together.
 
         Each segment is `(message index, role, text)`; a message with several text parts gives several segments
         with one index. Roles are `system`, `developer`, `assistant`, `tool`, `function`, `user`; any other is `user`.
+        """
+    def explain(
+        self, segments: Sequence[tuple[int, str, str]], /
+    ) -> tuple[Scan, tuple[tuple[str, str, int, int, int, int], ...]]:
+        """As `scan`, with everything that the answer comes from.
+
+        `(id, category, segment index, start, end, score)`, places in code points of the segment's text, end exclusive;
+        a finding about a text as a whole has start and end 0. They lead back to what was said: for the person who said
+        it, not for a log.
         """
 
 @final
@@ -61,6 +78,9 @@ class Scan:
 
     @property
     def action(self) -> Literal["allow", "sanitize", "block"]: ...
+    @property
+    def monitored(self) -> Literal["sanitize", "block"] | None:
+        """What would follow if nothing were only monitored, where that is more than `action`."""
     @property
     def score(self) -> int:
         """Risk from 0 to 100."""

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy_watch_interval_ms: int
     tools_path: str | None
     tool_rate_limit: int | None
+    patterns_path: str | None
+    firewall_mode: str
     prompt_block_threshold: int
     prompt_sanitize_threshold: int
     risk_weight_injection: float
@@ -206,7 +208,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("KALGUARD_POLICY_PATH", None, *_PATH, "Policy document. Unset: deny everything"),
     Variable("KALGUARD_POLICY_DEFAULT_DENY", "true", *_FLAG, "What the policy says where there is no file"),
-    Variable("KALGUARD_POLICY_WATCH", "false", *_FLAG, "Take up changes of the policy and tools files"),
+    Variable("KALGUARD_POLICY_WATCH", "false", *_FLAG, "Take up changes of the policy, tools and patterns files"),
     Variable(
         "KALGUARD_POLICY_WATCH_INTERVAL_MS",
         "500",
@@ -221,6 +223,19 @@ VARIABLES: tuple[Variable, ...] = (
         "a whole number from 1 to 1000000",
         _whole(1, 1_000_000),
         "Tool calls per agent per minute. Unset: no limit. Counted in each worker process for itself",
+    ),
+    Variable(
+        "KALGUARD_PATTERNS_PATH",
+        None,
+        *_PATH,
+        "Patterns file: patterns of your own, what is only monitored, phrases that are let through",
+    ),
+    Variable(
+        "KALGUARD_FIREWALL_MODE",
+        "enforce",
+        "enforce or monitor",
+        _one_of("enforce", "monitor"),
+        "With monitor the prompt firewall finds and records everything and lets every prompt pass as it is",
     ),
     Variable("KALGUARD_PROMPT_BLOCK_THRESHOLD", "70", *_SCORE, "Risk score from which a prompt is blocked"),
     Variable(

@@ -24,6 +24,7 @@ from tests.support import SECRET, token
 PROMPT = PromptRequest(
     messages=[{}], slots=[TextSlot(message=0, path=("content",), role="user", text="hello")], metadata={}
 )
+FIREWALL = PromptFirewall(FirewallOptions())
 CALL = ToolCall(name="t", arguments=b"{}", argument_count=0, metadata={})
 
 
@@ -32,7 +33,7 @@ def pipeline(**changes: Any) -> Pipeline:
         "identity": Identity(SecretKeyring(SECRET), clock=time.time, revoked=lambda: frozenset[str]().__contains__),
         "policy": lambda: default_policy(deny=False),
         "tools": any_tool,
-        "firewall": PromptFirewall(FirewallOptions()),
+        "firewall": lambda: FIREWALL,
         "limits": ToolLimits(MemoryCounters(lambda: 0.0), per_agent=None, clock=lambda: 0.0),
         "clock": lambda: 0.0,
         **changes,
@@ -64,7 +65,7 @@ def test_an_error_in_any_step_of_a_prompt_is_a_denial(part: str, error: BaseExce
     elif part == "firewall":
         firewall = PromptFirewall(FirewallOptions())
         firewall.inspect = failing(error)  # type: ignore[method-assign]
-        target = pipeline(firewall=firewall)
+        target = pipeline(firewall=lambda: firewall)
     else:
         target = pipeline()
     parse = failing(error) if part == "parse" else lambda: PROMPT
@@ -98,7 +99,7 @@ def test_a_refusal_keeps_its_code_and_words() -> None:
 def test_the_policy_is_asked_before_the_content_is_looked_at() -> None:
     firewall = PromptFirewall(FirewallOptions())
     firewall.inspect = failing(AssertionError("asked too early"))  # type: ignore[method-assign]
-    target = pipeline(policy=lambda: default_policy(deny=True), firewall=firewall)
+    target = pipeline(policy=lambda: default_policy(deny=True), firewall=lambda: firewall)
     assert target.check_prompt(admitted(target), lambda: PROMPT).code is ErrorCode.POLICY_DENY
 
 

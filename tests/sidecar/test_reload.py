@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support import GOOD_PROMPT, Server, running
@@ -118,3 +119,34 @@ def test_without_the_watch_nothing_changes(tmp_path: Path) -> None:
         (tmp_path / "policy.json").write_text(ALLOW)
         time.sleep(0.5)
         assert status(server) == 403
+
+
+def test_the_patterns_file_is_followed_and_a_bad_one_at_the_start_denies(tmp_path: Path) -> None:
+    patterns = tmp_path / "patterns.json"
+    patterns.write_text('{"patterns": [{"id": "acme.oslo"}]}')
+    (tmp_path / "policy.json").write_text(ALLOW)
+    with running(
+        tmp_path,
+        policy_path=str(tmp_path / "policy.json"),
+        patterns_path=str(patterns),
+        policy_watch="true",
+        policy_watch_interval_ms="50",
+    ) as server:
+        assert server.post("/v1/prompt/check", GOOD_PROMPT).json()["message"] == "patterns file cannot be loaded"
+        assert httpx.get(f"{server.url}/health").json()["failing"] == ["patterns"]
+        oslo = {
+            "id": "acme.oslo",
+            "category": "harmful.blocked_phrase",
+            "score": 1,
+            "phrase": "oslo",
+            "matches": ["Oslo"],
+        }
+        patterns.write_text("{}")
+        assert eventually(lambda: status(server) == 200)
+        patterns.write_text(json.dumps({"patterns": [oslo]}))
+        assert eventually(lambda: status(server) == 403)
+        patterns.write_text(json.dumps({"patterns": [{**oslo, "matches": ["Bergen"]}]}))
+        assert eventually(lambda: "does not match its example" in server.log())
+        assert status(server) == 403
+        patterns.write_text(json.dumps({"patterns": [oslo], "modes": {"acme.oslo": "monitor"}}))
+        assert eventually(lambda: status(server) == 200)

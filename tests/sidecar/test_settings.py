@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from prometheus_client import CollectorRegistry
 
 from kalguard.records.sinks import MemorySink
-from tests.support import ATTACK, app, bearer, call, claims, token
+from kalguard.sidecar.app import build
+from kalguard.sidecar.metrics import Metrics
+from tests.support import ATTACK, app, bearer, call, claims, settings, token
 
 MAIL = {"messages": [{"role": "user", "content": "Write to ada@example.org."}]}
 AS_SYSTEM = {"messages": [{"role": "system", "content": ATTACK["messages"][0]["content"]}]}
@@ -33,11 +36,27 @@ def outcome(body: object, **variables: str) -> tuple[int, int, bool]:
         (MAIL, {"risk_weight_pii": "0.5"}),
         (AS_SYSTEM, {"check_system_messages": "true"}),
         (SLUR, {"blocked_phrases": "projekt x"}),
+        (ATTACK, {"firewall_mode": "monitor"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_setting_changes_the_answer(body: object, variables: dict[str, str]) -> None:
     assert outcome(body, **variables) != outcome(body)
+
+
+def test_in_monitor_mode_the_decision_that_would_have_been_is_everywhere() -> None:
+    sink, registry = MemorySink(), CollectorRegistry()
+    served = build(settings(policy_default_deny="false", firewall_mode="monitor"), metrics=Metrics(registry), sink=sink)
+    for body, would in ((ATTACK, "block"), (MAIL, "sanitize")):
+        reply = call(served, body=body)
+        assert (reply.status, reply.body["allowed"], reply.body["data"]["monitored"]) == (200, True, would)
+        assert "sanitizedMessages" not in reply.body["data"]
+        assert reply.body["data"]["findings"]
+        record = json.loads(sink.lines[-1])
+        assert (record["type"], record["metadata"]["monitored"]) == ("prompt_allowed", would)
+        assert registry.get_sample_value("kalguard_monitored_total", {"action": would}) == 1
+    assert "monitored" not in call(served).body["data"]
+    assert call(served, "/health", method="GET").body["insecure"] == ["the prompt firewall only watches"]
 
 
 def test_the_sanitize_threshold_changes_the_answer() -> None:

@@ -3,7 +3,9 @@
 import json
 import re
 
+from kalguard._core import CATEGORIES
 from kalguard.config import VARIABLES
+from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.wire.codes import ErrorCode
 from tests.support import ROOT, app, call
 
@@ -42,6 +44,17 @@ def test_every_path_that_the_readme_names_exists() -> None:
     missing = sorted(path for path in named if not (ROOT / path).exists())
     assert named
     assert not missing
+
+
+def test_the_firewalls_document_lists_every_category_and_shows_a_good_patterns_file() -> None:
+    document = (ROOT / "docs/detection.md").read_text()
+    listed = re.findall(r"^\| `(\w+\.\w+)` \| (.+) \|$", document, re.MULTILINE)
+    assert tuple(listed) == CATEGORIES
+    (example,) = re.findall(r"```json\n(.*?)```", document, re.DOTALL)
+    assert PromptFirewall(FirewallOptions(), example.encode()).pattern_count == 2
+    schema = json.loads((ROOT / "python/kalguard/schemas/patterns.schema.json").read_text())
+    own = [name for name, _ in CATEGORIES if not name.startswith("abnormality.")]
+    assert schema["definitions"]["pattern"]["properties"]["category"]["enum"] == own
 
 
 def test_the_readme_s_requests_get_the_replies_that_it_shows() -> None:

@@ -1,4 +1,4 @@
-"""`kalguard`: serve, tokens, policies, tools, configuration.
+"""`kalguard`: serve, tokens, policies, tools, patterns, scan, configuration.
 
 Secrets are read from the environment or from files, never from arguments, which other users of a machine can see.
 """
@@ -10,7 +10,9 @@ import click
 import msgspec
 
 from kalguard import config
+from kalguard.cli.patterns import patterns
 from kalguard.cli.policy import policy
+from kalguard.cli.scan import scan
 from kalguard.cli.token import token
 from kalguard.cli.tools import tools
 from kalguard.errors import ConfigError
@@ -22,7 +24,7 @@ def cli() -> None:
     """Runtime security for AI agents.
 
     Settings come from KALGUARD_* variables; `kalguard config` shows those in force. Exit codes: 0 for yes, 1 for no
-    (a policy that denies, a file that is not valid), 2 for a question that cannot be answered as asked.
+    (a policy that denies, a text that is blocked, a file that is not valid), 2 for a question that cannot be answered.
     """
 
 
@@ -82,3 +84,5 @@ cli.add_command(sidecar, "serve")
 cli.add_command(token)
 cli.add_command(policy)
 cli.add_command(tools)
+cli.add_command(patterns)
+cli.add_command(scan)

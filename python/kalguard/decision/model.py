@@ -7,7 +7,7 @@ inspection that passed. Reply, audit record and usage event are each derived fro
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -129,11 +129,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class RiskAssessment(msgspec.Struct, frozen=True):
-    """What the prompt firewall found. `score` is 0 to 100, `level` its band; the gravest finding comes first."""
+    """What the prompt firewall found. `score` is 0 to 100, `level` its band; the gravest finding comes first.
+
+    `monitored` is what would have followed if nothing were only monitored, where that is more than what did.
+    """
 
     score: int
     level: str
     findings: tuple[Finding, ...]
+    monitored: Literal["sanitize", "block"] | None = None
 
 
 class AccessRequest(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from kalguard._core import Evaluation, PanicException
-from kalguard.decision.firewall import PromptFirewall
+from kalguard.decision.firewall import Firewall
 from kalguard.decision.identity import Identity
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.mediator import Tools
@@ -64,7 +64,7 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Pipeline:
-    """Carries out checks. `policy` and `tools` give what is in force now; `clock` gives unix seconds."""
+    """Carries out checks. `policy`, `tools` and `firewall` give what is in force now; `clock` gives unix seconds."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Pipeline:
         identity: Identity,
         policy: Callable[[], Policy],
         tools: Callable[[], Tools],
-        firewall: PromptFirewall,
+        firewall: Callable[[], Firewall],
         limits: ToolLimits,
         clock: Callable[[], float],
     ) -> None:
@@ -122,7 +122,7 @@ class Pipeline:
         ruling = self._ask_policy(access)
         if ruling.code is not None:
             return self._verdict(admission, ruling.code, ruling.evaluation.reason, ruling=ruling)
-        inspection = self._firewall.inspect(request)
+        inspection = self._firewall().inspect(request)
         code = None if inspection.passed else ErrorCode.PROMPT_BLOCKED
         reason = inspection.objection or ruling.evaluation.reason
         return self._verdict(admission, code, reason, ruling=ruling, inspection=inspection)

@@ -124,6 +124,8 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
         metadata["riskScore"] = risk.score
         metadata["riskLevel"] = risk.level
         metadata["findings"] = _by_category(risk.findings)
+        if risk.monitored is not None:
+            metadata["monitored"] = risk.monitored
     return metadata
 
 

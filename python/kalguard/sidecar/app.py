@@ -22,7 +22,6 @@ from litestar.types import Receive, Scope, Send
 from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.memory import MemoryCounters
-from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.pipeline import Pipeline
@@ -87,7 +86,7 @@ def build(
         ),
         policy=files.policy,
         tools=files.tools,
-        firewall=firewall_for(settings),
+        firewall=files.firewall,
         limits=ToolLimits(MemoryCounters(time.monotonic), per_agent=settings.tool_rate_limit, clock=time.time),
         clock=time.time,
     )
@@ -123,24 +122,6 @@ def keyring_for(settings: Settings) -> Keyring:
         except ConfigError as error:
             raise ConfigError([f"{variable}: `{settings.token_jwks_path}` {error}"]) from None
     return UnverifiedKeyring() if settings.insecure_unsigned_tokens else ClosedKeyring()
-
-
-def firewall_for(settings: Settings) -> PromptFirewall:
-    """The prompt firewall that the settings ask for. Raises `PatternError`."""
-    options = FirewallOptions(
-        block_threshold=settings.prompt_block_threshold,
-        sanitize_threshold=settings.prompt_sanitize_threshold,
-        injection_weight=settings.risk_weight_injection,
-        harmful_weight=settings.risk_weight_harmful,
-        pii_weight=settings.risk_weight_pii,
-        abnormality_weight=settings.risk_weight_abnormality,
-        check_injection=not settings.disable_injection_check,
-        check_content=not settings.disable_content_check,
-        check_pii=not settings.disable_pii_check,
-        check_system=settings.check_system_messages,
-        blocked_phrases=settings.blocked_phrases,
-    )
-    return PromptFirewall(options)
 
 
 def sink_for(settings: Settings) -> AuditSink:
@@ -188,4 +169,8 @@ def _mounted(paths: list[str], route: CheckRoute) -> ASGIRouteHandler:
 
 
 def _insecure(settings: Settings) -> list[str]:
-    return ["unsigned tokens are accepted"] if settings.insecure_unsigned_tokens else []
+    safeguards = {
+        "unsigned tokens are accepted": settings.insecure_unsigned_tokens,
+        "the prompt firewall only watches": settings.firewall_mode == "monitor",
+    }
+    return [what for what, is_off in safeguards.items() if is_off]

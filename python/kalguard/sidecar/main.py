@@ -24,8 +24,9 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from kalguard import config
 from kalguard.config import Settings
-from kalguard.errors import ConfigError, PatternError
-from kalguard.sidecar.app import DRAIN_MARKER, MAIN_PID, firewall_for, keyring_for
+from kalguard.errors import ConfigError
+from kalguard.sidecar.app import DRAIN_MARKER, MAIN_PID, keyring_for
+from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.logs import log_config
 from kalguard.version import VERSION
 
@@ -115,10 +116,7 @@ def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> N
 def check(settings: Settings) -> None:
     """Look at the files that the settings name, without which there can be no start. Raises `ConfigError`."""
     keyring_for(settings)
-    try:
-        firewall_for(settings)
-    except PatternError as error:
-        raise ConfigError([f"KALGUARD_BLOCKED_PHRASES: {error}"]) from None
+    plain_firewall(settings)
     if settings.tls_cert_path is not None and settings.tls_key_path is not None:
         _check_tls(settings.tls_cert_path, settings.tls_key_path)
 
@@ -179,4 +177,6 @@ def _announce(loaded: config.Loaded) -> None:
         _log.critical("EVERY TOKEN IS REFUSED: set KALGUARD_TOKEN_SECRET or KALGUARD_TOKEN_JWKS_PATH to let agents in")
     if settings.policy_path is None and not settings.policy_default_deny:
         _log.critical("EVERYTHING IS ALLOWED: there is no policy file and KALGUARD_POLICY_DEFAULT_DENY=false")
+    if settings.firewall_mode == "monitor":
+        _log.critical("THE PROMPT FIREWALL BLOCKS NOTHING: it only watches (KALGUARD_FIREWALL_MODE=monitor)")
     _log.info("KalGuard %s on %s:%d", VERSION, settings.host, settings.port)

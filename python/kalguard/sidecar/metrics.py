@@ -46,6 +46,12 @@ class Metrics:
         self._detections = Counter(
             "kalguard_detections", "Prompts in which a category was found", ["category"], registry=registry
         )
+        self._monitored = Counter(
+            "kalguard_monitored",
+            "Prompts that passed only because what was found in them is monitored, by what would have followed",
+            ["action"],
+            registry=registry,
+        )
         self._unrecorded = Counter(
             "kalguard_audit_records_dropped", "Audit records that could not be written", registry=registry
         )
@@ -66,6 +72,8 @@ class Metrics:
         if verdict.inspection is not None and verdict.inspection.risk is not None:
             for category in {finding.category for finding in verdict.inspection.risk.findings}:
                 self._detections.labels(category).inc()
+            if verdict.inspection.risk.monitored is not None:
+                self._monitored.labels(verdict.inspection.risk.monitored).inc()
 
     def unrecorded(self) -> None:
         """Count one audit record that was lost."""

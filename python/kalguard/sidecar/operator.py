@@ -1,8 +1,8 @@
-"""What the operator's files say now: policy, tools, revoked tokens.
+"""What the operator's files say now: policy, tools, patterns, revoked tokens.
 
 `OperatorFiles` gives the pipeline the version in force of each, or what stands in where a variable is unset, and puts
-every version that is taken up or refused on record. Policy and tools are followed where `KALGUARD_POLICY_WATCH` asks
-for it; the list of revoked tokens always is, since a withdrawn token has to stop working.
+every version that is taken up or refused on record. All are followed where `KALGUARD_POLICY_WATCH` asks for it; the
+list of revoked tokens always is, since a withdrawn token has to stop working.
 """
 
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kalguard.config import Settings
+from kalguard.decision.firewall import ClosedFirewall, Firewall, PromptFirewall
 from kalguard.decision.mediator import Tools, any_tool, load_tools, no_tool
 from kalguard.decision.pipeline import UNFORESEEN
 from kalguard.decision.policy import Policy, default_policy, load_policy
@@ -17,6 +18,7 @@ from kalguard.decision.revocation import load_revocations, unknown_revocations
 from kalguard.errors import AuditUnavailable
 from kalguard.records.audit import AuditLog
 from kalguard.sidecar.files import Change, LiveFile
+from kalguard.sidecar.firewall import firewall_options
 from kalguard.sidecar.metrics import Metrics
 
 _T = TypeVar("_T")
@@ -24,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class OperatorFiles:
-    """The files of one configuration. `policy`, `tools` and `revoked` each give what is in force."""
+    """The files of one configuration. `policy`, `tools`, `firewall` and `revoked` each give what is in force."""
 
     def __init__(self, settings: Settings, *, audit: AuditLog, metrics: Metrics) -> None:
         self._audit = audit
@@ -48,6 +50,16 @@ class OperatorFiles:
             load=load_tools,
             fallback=no_tool(),
             unset=any_tool(),
+            follow=settings.policy_watch,
+        )
+        options = firewall_options(settings)
+        self.firewall: Callable[[], Firewall] = self._use(
+            "patterns",
+            "KALGUARD_PATTERNS_PATH",
+            settings.patterns_path,
+            load=lambda document: PromptFirewall(options, document),
+            fallback=ClosedFirewall(),
+            unset=PromptFirewall(options) if settings.patterns_path is None else ClosedFirewall(),
             follow=settings.policy_watch,
         )
         self.revoked: Callable[[], Callable[[str], bool]] = self._use(

@@ -70,6 +70,7 @@ def _data(verdict: Verdict) -> ReplyData:
         if risk is None
         else [FindingOut(f.category, f.message, f.score) for f in risk.findings[:MAX_FINDINGS]],
         sanitized_messages=UNSET if sanitized is None else sanitized,
+        monitored=UNSET if risk is None or risk.monitored is None else risk.monitored,
         remaining=UNSET if verdict.limit is None else 0,
         reset_at=UNSET if verdict.limit is None else verdict.limit.reset_at,
     )

@@ -35,6 +35,7 @@ class ReplyData(msgspec.Struct, frozen=True, rename="camel"):
     risk_level: str | UnsetType = UNSET
     findings: list[FindingOut] | UnsetType = UNSET
     sanitized_messages: list[dict[str, Any]] | UnsetType = UNSET
+    monitored: Literal["sanitize", "block"] | UnsetType = UNSET
     remaining: int | UnsetType = UNSET
     reset_at: int | UnsetType = UNSET
 

@@ -130,6 +130,40 @@ impl Category {
         }
     }
 
+    /// What was found, for a person.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::InstructionOverride => "an attempt to make the model drop or replace its instructions",
+            Self::RoleManipulation => "an attempt to make the model take a role without its rules",
+            Self::PromptExtraction => "a request for the system prompt or other hidden text",
+            Self::Delimiter => "fake turns, control tokens or closing tags of a chat format",
+            Self::Jailbreak => "a known way of talking a model out of its limits",
+            Self::Hidden => "text that is encoded, disguised or invisible to a person",
+            Self::Exfiltration => "data on its way out through a link, an image or an address",
+            Self::Indirect => "instructions to the assistant where no instructions belong",
+            Self::Violence => "violence and weapons",
+            Self::Hate => "hatred of groups of people",
+            Self::SelfHarm => "self-harm and suicide",
+            Self::Sexual => "sexual content",
+            Self::Illegal => "drugs, fraud, theft, malware and other crime",
+            Self::Profanity => "abusive language",
+            Self::BlockedPhrase => "a phrase that the operator blocks",
+            Self::Email => "an e-mail address",
+            Self::Phone => "a telephone number",
+            Self::Ssn => "a US social security number",
+            Self::CreditCard => "a payment card number",
+            Self::IpAddress => "an IP address",
+            Self::Iban => "a bank account number (IBAN)",
+            Self::Secret => "a key, password, token or other secret",
+            Self::Length => "a very long text",
+            Self::ControlCharacters => "control characters",
+            Self::Entropy => "a long run of unordered characters",
+            Self::Repetition => "the same character or word again and again",
+            Self::RoleDistribution => "an odd sequence of roles, or very many messages",
+        }
+    }
+
     /// Read a name as it stands on the wire.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

@@ -12,12 +12,16 @@ mod tools;
 /// getting it back costs more than the scan.
 const DETACH_FROM_BYTES: usize = 16 * 1024;
 
+use kalguard_core::finding::Category;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    let categories = Category::ALL.map(|category| (category.as_str(), category.meaning()));
+    module.add("CATEGORIES", PyTuple::new(module.py(), categories)?)?;
     module.add("PanicException", module.py().get_type::<PanicException>())?;
     module.add_class::<scanner::Scanner>()?;
     module.add_class::<scanner::Scan>()?;

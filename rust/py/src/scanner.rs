@@ -1,5 +1,9 @@
 //! `Scanner` and `Scan`.
 
+use std::collections::BTreeMap;
+
+use kalguard_core::finding::Finding;
+use kalguard_core::patterns::PatternsFile;
 use kalguard_core::scanner::{self, Role, ScannerConfig, Segment};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -19,9 +23,10 @@ pub(crate) struct Scan(scanner::Scan);
 impl Scanner {
     #[new]
     #[pyo3(signature = (*, block_threshold, sanitize_threshold, injection_weight, harmful_weight, pii_weight,
-        abnormality_weight, check_injection, check_content, check_pii, check_system, blocked_phrases))]
+        abnormality_weight, check_injection, check_content, check_pii, check_system, blocked_phrases, monitor, patterns))]
     #[expect(clippy::too_many_arguments, reason = "each is a setting with a name")]
     fn new(
+        py: Python<'_>,
         block_threshold: u8,
         sanitize_threshold: u8,
         injection_weight: f64,
@@ -33,7 +38,10 @@ impl Scanner {
         check_pii: bool,
         check_system: bool,
         blocked_phrases: Vec<String>,
+        monitor: bool,
+        patterns: Option<&[u8]>,
     ) -> PyResult<Self> {
+        let patterns = patterns.map(PatternsFile::read).transpose().map_err(to_python)?.unwrap_or_default();
         let config = ScannerConfig {
             block_threshold,
             sanitize_threshold,
@@ -46,21 +54,61 @@ impl Scanner {
             check_pii,
             check_system,
             blocked_phrases,
+            monitor,
+            patterns,
         };
-        scanner::Scanner::new(&config).map(Self).map_err(to_python)
+        py.detach(|| scanner::Scanner::new(&config)).map(Self).map_err(to_python)
     }
 
     #[pyo3(signature = (segments, /))]
-    fn scan(&self, py: Python<'_>, segments: Vec<(usize, Bound<'_, PyString>, Bound<'_, PyString>)>) -> PyResult<Scan> {
-        let segments: Vec<Segment<'_>> = segments
-            .iter()
-            .map(|(message, role, text)| {
-                Ok(Segment { message: *message, role: Role::parse(role.to_str()?), text: text.to_str()? })
-            })
-            .collect::<PyResult<_>>()?;
+    fn scan(&self, py: Python<'_>, segments: Vec<PySegment<'_>>) -> PyResult<Scan> {
+        let segments = borrowed(&segments)?;
         let size: usize = segments.iter().map(|segment| segment.text.len()).sum();
         Ok(Scan(if size < DETACH_FROM_BYTES { self.0.scan(&segments) } else { py.detach(|| self.0.scan(&segments)) }))
     }
+
+    #[pyo3(signature = (segments, /))]
+    fn explain<'py>(&self, py: Python<'py>, segments: Vec<PySegment<'py>>) -> PyResult<(Scan, Bound<'py, PyTuple>)> {
+        let segments = borrowed(&segments)?;
+        let (scan, findings) = py.detach(|| self.0.explain(&segments));
+        let evidence = PyTuple::new(py, code_points(&segments, &findings))?;
+        Ok((Scan(scan), evidence))
+    }
+}
+
+type PySegment<'py> = (usize, Bound<'py, PyString>, Bound<'py, PyString>);
+
+fn borrowed<'a>(segments: &'a [PySegment<'_>]) -> PyResult<Vec<Segment<'a>>> {
+    segments
+        .iter()
+        .map(|(message, role, text)| {
+            Ok(Segment { message: *message, role: Role::parse(role.to_str()?), text: text.to_str()? })
+        })
+        .collect()
+}
+
+/// Id, category, segment, start, end, score of each finding; places in code points, as Python counts.
+type Evidence<'a> = (&'a str, &'static str, usize, usize, usize, u8);
+
+fn code_points<'a>(segments: &[Segment<'_>], findings: &[Finding<'a>]) -> Vec<Evidence<'a>> {
+    let mut places: BTreeMap<(usize, usize), usize> =
+        findings.iter().flat_map(|f| [(f.segment, f.span.start), (f.segment, f.span.end)]).map(|at| (at, 0)).collect();
+    // In order of segment and offset: each text is counted through once.
+    let mut before = (usize::MAX, 0, 0);
+    for (&(segment, offset), count) in &mut places {
+        let (from, counted) = if before.0 == segment { (before.1, before.2) } else { (0, 0) };
+        let text = segments.get(segment).map_or("", |segment| segment.text);
+        *count = counted + text.get(from..offset).map_or(0, |between| between.chars().count());
+        before = (segment, offset, *count);
+    }
+    let at = |segment, offset| places.get(&(segment, offset)).copied().unwrap_or_default();
+    findings
+        .iter()
+        .map(|f| {
+            let (start, end) = (at(f.segment, f.span.start), at(f.segment, f.span.end));
+            (f.id, f.category.as_str(), f.segment, start, end, f.score)
+        })
+        .collect()
 }
 
 #[pymethods]
@@ -68,6 +116,11 @@ impl Scan {
     #[getter]
     fn action(&self) -> &'static str {
         self.0.action.as_str()
+    }
+
+    #[getter]
+    fn monitored(&self) -> Option<&'static str> {
+        self.0.monitored.map(scanner::Action::as_str)
     }
 
     #[getter]
