@@ -4,17 +4,24 @@
 //! there (`_` is a space inside a word, `*` at the end leaves the end open, at the start the start). `~20` lets up to
 //! 20 bytes lie between two steps; without it only a separator or two may.
 //!
-//! One Aho-Corasick automaton finds the words of all phrases; a phrase advances when a word of its next step follows
-//! near enough. Each hit costs the same, so time is linear whatever the text. Regular expressions with the same gaps
-//! were tried on paper and rejected: their automata grow with every `.{0,40}`, and texts exist that push a lazy
-//! DFA back to simulation, phrase by phrase.
+//! One pass over the tokens of a text finds the words of all phrases ([`words`]); a phrase advances when a word of its
+//! next step follows near enough. Words that may stand within others, and those of joined text, are few or rare: plain
+//! Aho-Corasick over bytes finds them. Each hit costs the same, so time is linear whatever the text. Regular expressions
+//! with the same gaps were tried on paper and rejected: their automata grow with every `.{0,40}`, and texts exist that
+//! push a lazy DFA back to simulation, phrase by phrase. One automaton over the bytes of all words was tried and
+//! replaced: its states filled megabytes, and most of the time went into waiting for memory.
 //! A step remembers only the latest places it was reached at: nearer to what follows is never worse for a gap.
+
+mod progress;
+mod words;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::collections::BTreeMap;
 
 use crate::error::CompileError;
 use crate::text::{Span, fold::fold_words};
+use progress::{Progress, Table, Use};
+use words::Words;
 
 /// Bytes between two steps that no gap was written for: a space, a comma, a quote.
 const DEFAULT_GAP: u32 = 3;
@@ -28,27 +35,19 @@ pub enum Reading {
     Joined,
 }
 
-/// A word of some step of some phrase.
-#[derive(Debug, Clone)]
-struct Use {
-    phrase: usize,
-    /// Index of the step among all steps of all phrases.
-    slot: usize,
-    first: bool,
-    last: bool,
-    gap: u32,
-    open_start: bool,
-    open_end: bool,
-    /// Written without its spaces; only there for joined text.
-    squeezed: bool,
-}
-
 /// A set of phrases, compiled.
 #[derive(Debug)]
 pub struct Phrases {
-    words: AhoCorasick,
-    uses: Vec<Vec<Use>>,
-    slots: usize,
+    /// Words of phrases all of whose words stand alone.
+    alone: Words,
+    alone_uses: Table,
+    /// Words of the other phrases.
+    within: AhoCorasick,
+    within_uses: Table,
+    /// Words of all phrases, for joined text.
+    joined: AhoCorasick,
+    joined_uses: Table,
+    steps: usize,
 }
 
 /// How a phrase is given.
@@ -75,113 +74,60 @@ impl Phrases {
     /// Compile phrases. Their indexes are what [`Hit::phrase`] names.
     ///
     /// # Errors
-    /// [`CompileError::Pattern`] when a phrase has no words or the automaton cannot be built.
+    /// [`CompileError::Pattern`] when a phrase has no words or an automaton cannot be built.
     pub fn new(phrases: &[Source<'_>]) -> Result<Self, CompileError> {
-        let mut words: BTreeMap<String, Vec<Use>> = BTreeMap::new();
-        let mut slots = 0;
-        for (phrase, source) in phrases.iter().enumerate() {
-            let steps = match source {
-                Source::Phrase(source) => parse(source)?,
-                Source::Literals(literals) => {
-                    add_literals(&mut words, literals, phrase, slots, true);
-                    slots += 1;
-                    continue;
-                }
-                Source::Words(text) => {
-                    add_literals(&mut words, &[text], phrase, slots, false);
-                    slots += 1;
-                    continue;
-                }
-            };
-            let count = steps.len();
-            for (index, (gap, alternatives)) in steps.into_iter().enumerate() {
-                let (first, last) = (index == 0, index + 1 == count);
-                for word in alternatives {
-                    add_word(
-                        &mut words,
-                        word,
-                        &Use {
-                            phrase,
-                            slot: slots + index,
-                            first,
-                            last,
-                            gap,
-                            open_start: false,
-                            open_end: false,
-                            squeezed: false,
-                        },
-                    );
-                }
-            }
-            slots += count;
+        let Written { words, steps } = Written::read(phrases)?;
+        let mut has_open = vec![false; phrases.len()];
+        for (_, used) in words.values().flatten().filter(|(_, used)| used.open_start || used.open_end) {
+            has_open.iter_mut().skip(used.phrase as usize).take(1).for_each(|open| *open = true);
         }
-        Self::compile(words, slots)
+        let is_open = |used: &Use| has_open.get(used.phrase as usize) == Some(&true);
+        let (alone, alone_uses) = Table::new(&words, |squeezed, used| !squeezed && !is_open(used));
+        let (within, within_uses) = Table::new(&words, |squeezed, used| !squeezed && is_open(used));
+        let (joined, joined_uses) = Table::new(&words, |_, _| true);
+        Ok(Self {
+            alone: Words::new(&alone),
+            alone_uses,
+            within: automaton(&within, AhoCorasickKind::DFA)?,
+            within_uses,
+            // Joined texts are rare: small rather than fast.
+            joined: automaton(&joined, AhoCorasickKind::ContiguousNFA)?,
+            joined_uses,
+            steps,
+        })
     }
 
-    fn compile(words: BTreeMap<String, Vec<Use>>, slots: usize) -> Result<Self, CompileError> {
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(words.keys())
-            .map_err(|error| CompileError::Pattern(error.to_string()))?;
-        // Later steps first: a word must not take the step before it away from itself.
-        let mut uses: Vec<Vec<Use>> = words.into_values().collect();
-        uses.iter_mut().for_each(|uses| uses.sort_by_key(|used| std::cmp::Reverse(used.slot)));
-        Ok(Self { words: automaton, uses, slots })
-    }
-
-    /// Report every place where a phrase is complete, in the order of their ends.
+    /// Report every place where a phrase is complete, those of one phrase in the order of their ends.
     pub fn find(&self, folded: &str, reading: Reading, mut found: impl FnMut(Hit)) {
-        let mut reached: Vec<Reached> = vec![Reached::default(); self.slots];
-        for word in self.words.find_overlapping_iter(folded) {
-            let (start, end) = (word.start(), word.end());
-            let (opens, closes) = (is_edge(folded, start), is_edge(folded, end));
-            for used in self.uses.get(word.pattern().as_usize()).into_iter().flatten() {
-                let stands = match reading {
-                    Reading::Words => !used.squeezed && (opens || used.open_start) && (closes || used.open_end),
-                    Reading::Joined => true,
-                };
-                if !stands {
-                    continue;
+        let mut progress = Progress::new(self.steps);
+        match reading {
+            Reading::Words => {
+                self.alone.find(folded, |word, place| {
+                    progress.advance(&self.alone_uses, word, &place, |_| true, &mut found);
+                });
+                for word in self.within.find_overlapping_iter(folded) {
+                    let place = word.start()..word.end();
+                    let (opens, closes) = (is_edge(folded, place.start), is_edge(folded, place.end));
+                    let stands = |used: &Use| (opens || used.open_start) && (closes || used.open_end);
+                    progress.advance(&self.within_uses, word.pattern().as_usize(), &place, stands, &mut found);
                 }
-                let begun = if used.first { Some(start) } else { follows(&reached, used, start) };
-                let Some(begun) = begun else { continue };
-                if used.last {
-                    found(Hit { phrase: used.phrase, span: begun..end });
-                } else if let Some(slot) = reached.get_mut(used.slot) {
-                    slot.set(begun, end);
+            }
+            Reading::Joined => {
+                for word in self.joined.find_overlapping_iter(folded) {
+                    let place = word.start()..word.end();
+                    progress.advance(&self.joined_uses, word.pattern().as_usize(), &place, |_| true, &mut found);
                 }
             }
         }
     }
 }
 
-/// Where the phrase began, if its step before `used` ended near enough before `start`.
-fn follows(reached: &[Reached], used: &Use, start: usize) -> Option<usize> {
-    let before = reached.get(used.slot.checked_sub(1)?)?;
-    let start = u32::try_from(start).ok()?;
-    let near = |&(_, end): &(u32, u32)| end > 0 && end <= start && start - end <= used.gap;
-    Some(before.newest).filter(near).or(Some(before.older).filter(near)).map(|(begun, _)| begun as usize)
-}
-
-/// Where a step was last reached: where its phrase begins, and where the step ends. The one before is kept as well,
-/// for words that share letters (`ai`, `ai agent`): the newest may end beyond the start of what follows. An end of 0
-/// is none. Small, because every reading starts with a fresh table.
-#[derive(Debug, Clone, Copy, Default)]
-struct Reached {
-    newest: (u32, u32),
-    older: (u32, u32),
-}
-
-impl Reached {
-    fn set(&mut self, begun: usize, end: usize) {
-        // Offsets are small here: `follows` gives nothing beyond 4 GiB, and no text is that long.
-        let (Ok(begun), Ok(end)) = (u32::try_from(begun), u32::try_from(end)) else { return };
-        if self.newest.1 != end {
-            self.older = self.newest;
-        }
-        self.newest = (begun, end);
-    }
+fn automaton(words: &[&str], kind: AhoCorasickKind) -> Result<AhoCorasick, CompileError> {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::Standard)
+        .kind(Some(kind))
+        .build(words)
+        .map_err(|error| CompileError::Pattern(error.to_string()))
 }
 
 /// Whether a word may begin or end at `at`.
@@ -194,31 +140,62 @@ fn is_word(byte: Option<&u8>) -> bool {
     byte.is_some_and(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn add_word(words: &mut BTreeMap<String, Vec<Use>>, word: &str, used: &Use) {
-    let (open_start, open_end) = (word.starts_with('*'), word.len() > 1 && word.ends_with('*'));
-    let plain = fold_words(&word.trim_matches('*').replace('_', " "));
-    if plain.is_empty() {
-        return;
-    }
-    if plain.contains(' ') {
-        let squeezed = Use { squeezed: true, open_start, open_end, ..used.clone() };
-        words.entry(plain.replace(' ', "")).or_default().push(squeezed);
-    }
-    words.entry(plain).or_default().push(Use { open_start, open_end, ..used.clone() });
+/// Phrases as they were written: for each word what finding it does, and whether the word was squeezed, which is
+/// written without its spaces and only there for joined text.
+#[derive(Default)]
+struct Written {
+    words: BTreeMap<String, Vec<(bool, Use)>>,
+    steps: usize,
 }
 
-fn add_literals(words: &mut BTreeMap<String, Vec<Use>>, literals: &[&str], phrase: usize, slot: usize, open: bool) {
-    let used = Use { phrase, slot, first: true, last: true, gap: 0, open_start: open, open_end: open, squeezed: false };
-    for literal in literals {
-        let folded = fold_words(literal);
-        let squeezed = folded.replace([' ', '\n'], "");
+impl Written {
+    fn read(phrases: &[Source<'_>]) -> Result<Self, CompileError> {
+        let mut written = Self::default();
+        for (phrase, source) in phrases.iter().enumerate() {
+            match source {
+                Source::Phrase(source) => written.add_phrase(source, phrase as u32)?,
+                Source::Literals(literals) => written.add_literals(literals, phrase as u32, true),
+                Source::Words(text) => written.add_literals(&[text], phrase as u32, false),
+            }
+        }
+        Ok(written)
+    }
+
+    fn add_phrase(&mut self, source: &str, phrase: u32) -> Result<(), CompileError> {
+        let steps = parse(source)?;
+        let count = steps.len();
+        for (index, (gap, alternatives)) in steps.into_iter().enumerate() {
+            let step = (self.steps + index) as u32;
+            let (first, last) = (index == 0, index + 1 == count);
+            let used = Use { phrase, step, gap, first, last, open_start: false, open_end: false };
+            alternatives.into_iter().for_each(|word| self.add_word(word, used));
+        }
+        self.steps += count;
+        Ok(())
+    }
+
+    fn add_word(&mut self, word: &str, used: Use) {
+        let (open_start, open_end) = (word.starts_with('*'), word.len() > 1 && word.ends_with('*'));
+        let plain = fold_words(&word.trim_matches('*').replace('_', " "));
+        self.add(plain, Use { open_start, open_end, ..used }, &[' ']);
+    }
+
+    fn add_literals(&mut self, literals: &[&str], phrase: u32, open: bool) {
+        let step = self.steps as u32;
+        let used = Use { phrase, step, gap: 0, first: true, last: true, open_start: open, open_end: open };
+        literals.iter().for_each(|literal| self.add(fold_words(literal), used, &[' ', '\n']));
+        self.steps += 1;
+    }
+
+    fn add(&mut self, plain: String, used: Use, spaces: &[char]) {
+        let squeezed = plain.replace(spaces, "");
         if squeezed.is_empty() {
-            continue;
+            return;
         }
-        if squeezed != folded {
-            words.entry(squeezed).or_default().push(Use { squeezed: true, ..used.clone() });
+        if squeezed != plain {
+            self.words.entry(squeezed).or_default().push((true, used));
         }
-        words.entry(folded).or_default().push(used.clone());
+        self.words.entry(plain).or_default().push((false, used));
     }
 }
 
@@ -241,8 +218,9 @@ pub(crate) fn parse(source: &str) -> Result<Steps<'_>, CompileError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::single_range_in_vec_init)]
     use super::*;
+    use proptest::prelude::*;
 
     fn spans(phrase: &str, text: &str, reading: Reading) -> Vec<Span> {
         let mut spans = Vec::new();
@@ -274,6 +252,78 @@ mod tests {
     #[test]
     fn every_place_is_found() {
         assert_eq!(spans("a b", "a b a b", Reading::Words), [0..3, 4..7]);
+    }
+
+    /// The plain twin of [`Phrases::find`]: every word is tried at every place.
+    fn find_slowly(sources: &[Source<'_>], text: &str, reading: Reading) -> Vec<Hit> {
+        let Written { words, steps } = Written::read(sources).unwrap();
+        let mut places: Vec<(usize, usize, bool, Use)> = Vec::new();
+        for (word, uses) in &words {
+            for start in (0..text.len()).filter(|&start| text.as_bytes()[start..].starts_with(word.as_bytes())) {
+                let end = start + word.len();
+                places.extend(uses.iter().map(|&(squeezed, used)| (end, start, squeezed, used)));
+            }
+        }
+        places.sort_by_key(|&(end, start, _, used)| (end, start, std::cmp::Reverse(used.step)));
+        let mut reached: Vec<Vec<(usize, usize)>> = vec![Vec::new(); steps];
+        let mut hits = Vec::new();
+        for (end, start, squeezed, used) in places {
+            let stands =
+                !squeezed && (used.open_start || is_edge(text, start)) && (used.open_end || is_edge(text, end));
+            if reading == Reading::Words && !stands {
+                continue;
+            }
+            let step = used.step as usize;
+            let begun = if used.first {
+                Some(start)
+            } else {
+                // The last place at each of the two latest ends.
+                let mut ends: Vec<usize> = reached[step - 1].iter().map(|&(_, end)| end).collect();
+                ends.dedup();
+                let near = |end: &&usize| **end <= start && start - **end <= used.gap as usize;
+                let end = ends.iter().rev().take(2).find(near);
+                end.map(|end| reached[step - 1].iter().rev().find(|place| place.1 == *end).unwrap().0)
+            };
+            match begun {
+                Some(begun) if used.last => hits.push(Hit { phrase: used.phrase as usize, span: begun..end }),
+                Some(begun) => reached[step].push((begun, end)),
+                None => {}
+            }
+        }
+        hits.sort_by_key(|hit| hit.phrase);
+        hits
+    }
+
+    /// Phrases of few letters, so that words overlap, repeat and hold each other.
+    fn source() -> impl Strategy<Value = String> {
+        let word = "[*]?(a|b|ab|ba|abcdefgh|abcdefghi|é|б|忽|aб|[.])(_(a|b|忽|[.]|ab)){0,3}[*]?";
+        let step = proptest::collection::vec(word, 1..4).prop_map(|words| words.join("|"));
+        let gap = prop_oneof![Just(" "), Just(" ~0 "), Just(" ~6 ")];
+        proptest::collection::vec((step, gap), 1..4).prop_map(|steps| {
+            let source: String = steps.iter().flat_map(|(step, gap)| [step.as_str(), gap]).collect();
+            source.trim_end_matches(['~', '0', '6', ' ']).to_owned()
+        })
+    }
+
+    proptest::proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn every_hit_is_a_hit_of_the_plain_matcher(
+            phrases in proptest::collection::vec(source(), 1..5),
+            literal in "[ab.忽 ]{1,3}",
+            text in "((a|b|ab|ba|abcdefgh|abcdefghi|e|б|忽|[.])( |\n|[.]|)){0,24}",
+        ) {
+            let literals = [literal.as_str()];
+            let mut sources: Vec<_> = phrases.iter().map(|phrase| Source::Phrase(phrase)).collect();
+            sources.extend([Source::Literals(&literals), Source::Words(&literal)]);
+            let compiled = Phrases::new(&sources).unwrap();
+            for reading in [Reading::Words, Reading::Joined] {
+                let mut hits = Vec::new();
+                compiled.find(&text, reading, |hit| hits.push(hit));
+                hits.sort_by_key(|hit| hit.phrase);
+                prop_assert_eq!(&hits, &find_slowly(&sources, &text, reading), "{:?}", &sources);
+            }
+        }
     }
 
     #[test]
