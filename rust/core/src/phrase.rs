@@ -13,9 +13,13 @@
 //! A step remembers only the latest places it was reached at: nearer to what follows is never worse for a gap.
 
 mod progress;
+mod tokens;
 mod words;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::automaton::Automaton;
+use aho_corasick::dfa::DFA;
+use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, BuildError};
 use std::collections::BTreeMap;
 
 use crate::error::CompileError;
@@ -42,10 +46,10 @@ pub struct Phrases {
     alone: Words,
     alone_uses: Table,
     /// Words of the other phrases.
-    within: AhoCorasick,
+    within: DFA,
     within_uses: Table,
     /// Words of all phrases, for joined text.
-    joined: AhoCorasick,
+    joined: NFA,
     joined_uses: Table,
     steps: usize,
 }
@@ -88,10 +92,10 @@ impl Phrases {
         Ok(Self {
             alone: Words::new(&alone),
             alone_uses,
-            within: automaton(&within, AhoCorasickKind::DFA)?,
+            within: DFA::new(&within).map_err(refused)?,
             within_uses,
             // Joined texts are rare: small rather than fast.
-            joined: automaton(&joined, AhoCorasickKind::ContiguousNFA)?,
+            joined: NFA::new(&joined).map_err(refused)?,
             joined_uses,
             steps,
         })
@@ -105,29 +109,40 @@ impl Phrases {
                 self.alone.find(folded, |word, place| {
                     progress.advance(&self.alone_uses, word, &place, |_| true, &mut found);
                 });
-                for word in self.within.find_overlapping_iter(folded) {
-                    let place = word.start()..word.end();
+                each_within(&self.within, folded, |word, place| {
                     let (opens, closes) = (is_edge(folded, place.start), is_edge(folded, place.end));
                     let stands = |used: &Use| (opens || used.open_start) && (closes || used.open_end);
-                    progress.advance(&self.within_uses, word.pattern().as_usize(), &place, stands, &mut found);
-                }
+                    progress.advance(&self.within_uses, word, &place, stands, &mut found);
+                });
             }
             Reading::Joined => {
-                for word in self.joined.find_overlapping_iter(folded) {
-                    let place = word.start()..word.end();
-                    progress.advance(&self.joined_uses, word.pattern().as_usize(), &place, |_| true, &mut found);
-                }
+                each_within(&self.joined, folded, |word, place| {
+                    progress.advance(&self.joined_uses, word, &place, |_| true, &mut found);
+                });
             }
         }
     }
 }
 
-fn automaton(words: &[&str], kind: AhoCorasickKind) -> Result<AhoCorasick, CompileError> {
-    AhoCorasick::builder()
-        .match_kind(MatchKind::Standard)
-        .kind(Some(kind))
-        .build(words)
-        .map_err(|error| CompileError::Pattern(error.to_string()))
+fn refused(error: BuildError) -> CompileError {
+    CompileError::Pattern(error.to_string())
+}
+
+/// Report every place of every word of an automaton, in the order of their ends, of two with the same end the longer
+/// one first.
+#[inline]
+fn each_within(words: &impl Automaton, text: &str, mut found: impl FnMut(usize, Span)) {
+    let Ok(mut state) = words.start_state(Anchored::No) else { return };
+    for (at, &byte) in text.as_bytes().iter().enumerate() {
+        state = words.next_state(Anchored::No, state, byte);
+        if !words.is_special(state) || !words.is_match(state) {
+            continue;
+        }
+        for index in 0..words.match_len(state) {
+            let word = words.match_pattern(state, index);
+            found(word.as_usize(), at + 1 - words.pattern_len(word)..at + 1);
+        }
+    }
 }
 
 /// Whether a word may begin or end at `at`.
@@ -170,7 +185,7 @@ impl Written {
             let used = Use { phrase, step, gap, first, last, open_start: false, open_end: false };
             alternatives.into_iter().for_each(|word| self.add_word(word, used));
         }
-        self.steps += count;
+        self.steps += count - 1;
         Ok(())
     }
 
@@ -184,7 +199,6 @@ impl Written {
         let step = self.steps as u32;
         let used = Use { phrase, step, gap: 0, first: true, last: true, open_start: open, open_end: open };
         literals.iter().for_each(|literal| self.add(fold_words(literal), used, &[' ', '\n']));
-        self.steps += 1;
     }
 
     fn add(&mut self, plain: String, used: Use, spaces: &[char]) {

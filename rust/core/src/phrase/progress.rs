@@ -91,8 +91,13 @@ impl Progress {
     }
 
     /// Where the phrase began, if its step before `used` ended near enough before `start`.
+    #[inline]
     fn follows(&self, used: &Use, start: usize) -> Option<usize> {
         let before = self.0.get(used.step.checked_sub(1)? as usize)?;
+        // Hardly any phrase is under way.
+        if before.newest.1 == 0 {
+            return None;
+        }
         let start = u32::try_from(start).ok()?;
         let near = |&(_, end): &(u32, u32)| end > 0 && end <= start && start - end <= used.gap;
         Some(before.newest).filter(near).or(Some(before.older).filter(near)).map(|(begun, _)| begun as usize)

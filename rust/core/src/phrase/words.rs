@@ -6,17 +6,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::tokens::{Tokens, UNKNOWN, split};
 use crate::text::Span;
 
-/// Odd, without structure; the golden ratio, and a prime.
-const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-const SPREAD_LENGTH: u64 = 0xD6E8_FEB8_6659_FD93;
-/// Marks the key of a token of more than eight bytes; no shorter one has this bit, its eighth byte being ASCII.
-const LONG: u64 = 1 << 63;
-/// The filter has 2 to the power of this many bits: 8 KiB.
-const FILTER_BITS: u32 = 16;
-/// No token of any word.
-const UNKNOWN: u32 = u32::MAX;
 /// The state in which nothing has begun.
 const ROOT: u32 = 0;
 
@@ -111,8 +103,8 @@ impl Words {
     pub(super) fn find(&self, text: &str, mut found: impl FnMut(usize, Span)) {
         let bytes = text.as_bytes();
         let (mut node, mut at) = (ROOT, 0);
-        while let Some(&byte) = bytes.get(at) {
-            let (token, end) = self.tokens.read(bytes, byte, at);
+        while at < bytes.len() {
+            let (token, end) = self.tokens.read(bytes, at);
             at = end;
             if token == UNKNOWN {
                 node = ROOT;
@@ -146,172 +138,4 @@ impl Words {
     fn node(&self, node: u32) -> Node {
         self.nodes.get(node as usize).copied().unwrap_or_default()
     }
-}
-
-/// The tokens of all words, numbered.
-#[derive(Debug)]
-struct Tokens {
-    /// A bit for each key of a token; most other keys have none.
-    filter: Vec<u64>,
-    /// Open addressing, at most half full.
-    slots: Vec<Slot>,
-    /// What the spellings of long tokens are compared with.
-    spellings: Vec<Box<[u8]>>,
-    /// The numbers of ASCII signs.
-    signs: Vec<u32>,
-    /// Length of the longest.
-    longest: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    key: u64,
-    token: u32,
-}
-
-impl Tokens {
-    fn new(vocabulary: &BTreeMap<&[u8], u32>) -> Self {
-        let mut tokens = Self {
-            filter: vec![0; 1 << (FILTER_BITS - u64::BITS.trailing_zeros())],
-            slots: vec![Slot { key: 0, token: UNKNOWN }; (2 * vocabulary.len()).next_power_of_two()],
-            spellings: vec![Box::default(); vocabulary.len()],
-            signs: vec![UNKNOWN; 128],
-            longest: vocabulary.keys().map(|token| token.len()).max().unwrap_or(0),
-        };
-        for (&spelling, &token) in vocabulary {
-            tokens.add(spelling, token);
-        }
-        tokens
-    }
-
-    fn add(&mut self, spelling: &[u8], token: u32) {
-        if let (&[byte], Some(sign)) = (spelling, spelling.first().and_then(|&at| self.signs.get_mut(usize::from(at))))
-            && !byte.is_ascii_alphanumeric()
-        {
-            *sign = token;
-            return;
-        }
-        let key = key(spelling, 0, spelling.len());
-        let (word, bit) = filter_bit(key);
-        self.filter.iter_mut().skip(word).take(1).for_each(|bits| *bits |= bit);
-        let free = self.probe(key).find(|&at| self.slots.get(at).is_some_and(|slot| slot.token == UNKNOWN));
-        if let Some(slot) = free.and_then(|free| self.slots.get_mut(free)) {
-            *slot = Slot { key, token };
-        }
-        self.spellings.iter_mut().skip(token as usize).take(1).for_each(|known| *known = spelling.into());
-    }
-
-    /// The token at `at`, where `byte` stands, and where it ends.
-    #[inline]
-    fn read(&self, bytes: &[u8], byte: u8, at: usize) -> (u32, usize) {
-        if byte.is_ascii_alphanumeric() {
-            let end = run_end(bytes, at);
-            (self.number(bytes, at, end), end)
-        } else if byte.is_ascii() {
-            (self.signs.get(usize::from(byte)).copied().unwrap_or(UNKNOWN), at + 1)
-        } else {
-            let end = at + width(byte);
-            (self.number(bytes, at, end), end)
-        }
-    }
-
-    #[inline]
-    fn number(&self, bytes: &[u8], start: usize, end: usize) -> u32 {
-        if end - start > self.longest {
-            return UNKNOWN;
-        }
-        let key = key(bytes, start, end);
-        let (word, bit) = filter_bit(key);
-        if self.filter.get(word).is_none_or(|bits| bits & bit == 0) {
-            UNKNOWN
-        } else {
-            self.look_up(bytes, start, end, key)
-        }
-    }
-
-    fn look_up(&self, bytes: &[u8], start: usize, end: usize, key: u64) -> u32 {
-        for slot in self.probe(key).map_while(|at| self.slots.get(at)) {
-            if slot.token == UNKNOWN {
-                break;
-            }
-            let equal = || self.spellings.get(slot.token as usize).map(|known| &**known) == bytes.get(start..end);
-            if slot.key == key && (key & LONG == 0 || equal()) {
-                return slot.token;
-            }
-        }
-        UNKNOWN
-    }
-
-    /// The slots in which a key may be, the likeliest first.
-    fn probe(&self, key: u64) -> impl Iterator<Item = usize> + use<> {
-        let mask = self.slots.len().saturating_sub(1);
-        let first = (spread(key) >> 44) as usize;
-        (0..=mask).map(move |next| first.wrapping_add(next) & mask)
-    }
-}
-
-/// A number for a token: its bytes, if they fit.
-#[inline]
-fn key(bytes: &[u8], start: usize, end: usize) -> u64 {
-    let length = end - start;
-    if length <= 8 {
-        return eight(bytes, start) & u64::MAX >> (64 - 8 * length as u32).min(63);
-    }
-    let (head, tail) = (eight(bytes, start), eight(bytes, end - 8));
-    (spread(head).rotate_left(29) ^ tail).wrapping_add((length as u64).wrapping_mul(SPREAD_LENGTH)) | LONG
-}
-
-/// Eight bytes from `start` on, zeros after the last.
-#[inline]
-fn eight(bytes: &[u8], start: usize) -> u64 {
-    let rest = bytes.get(start..).unwrap_or_default();
-    if let Some(&eight) = rest.first_chunk() {
-        return u64::from_le_bytes(eight);
-    }
-    rest.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte))
-}
-
-#[inline]
-const fn spread(key: u64) -> u64 {
-    key.wrapping_mul(SPREAD)
-}
-
-/// Which number of the filter a key is in, and its bit there.
-#[inline]
-const fn filter_bit(key: u64) -> (usize, u64) {
-    let bit = spread(key) >> (u64::BITS - FILTER_BITS);
-    ((bit >> 6) as usize, 1 << (bit & 63))
-}
-
-/// Where the run of ASCII letters and digits at `at` ends.
-#[inline]
-fn run_end(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(rest.len())
-}
-
-/// Bytes of the character that begins with `lead`, which is not ASCII.
-#[inline]
-const fn width(lead: u8) -> usize {
-    match lead {
-        0xF0.. => 4,
-        0xE0.. => 3,
-        _ => 2,
-    }
-}
-
-/// The tokens of a word.
-fn split(word: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let &byte = word.get(at)?;
-        let end = match byte {
-            _ if byte.is_ascii_alphanumeric() => run_end(word, at),
-            _ if byte.is_ascii() => at + 1,
-            _ => at + width(byte),
-        };
-        let token = word.get(at..end);
-        at = end;
-        token
-    })
 }
