@@ -11,6 +11,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use crate::error::CompileError;
 use crate::fields::quote;
 use crate::finding::{Category, Part};
+use crate::mention::is_mention;
 use crate::model::{Model, Place, Verdict};
 use crate::patterns::{Pattern, Rule};
 use crate::phrase::{Phrases, Reading, Source};
@@ -115,7 +116,7 @@ impl Detector {
         let (plain, disguised) = (Places::default(), Places::default());
         let mut found = Found { place, learned: None, plain, disguised, tags: tag_runs(text) };
         self.read_all(text, &[], &mut found);
-        self.report(&found, tool)
+        self.report(text, &found, tool)
     }
 
     /// Read a text in every way. `trail` leads back to the text as written.
@@ -201,7 +202,7 @@ impl Detector {
         }
     }
 
-    fn report(&self, found: &Found, tool: bool) -> Vec<Detection<'_>> {
+    fn report(&self, text: &str, found: &Found, tool: bool) -> Vec<Detection<'_>> {
         let mut detections = Vec::new();
         let mut hidden: Vec<Span> = Vec::new();
         for (index, pattern) in self.patterns.iter().enumerate() {
@@ -209,11 +210,14 @@ impl Detector {
             if pattern.returned_only && !tool || plain.is_empty() && disguised.is_empty() {
                 continue;
             }
-            if pattern.category.part() == Part::Injection {
+            let injects = pattern.category.part() == Part::Injection;
+            if injects {
                 hidden.extend(disguised.iter().filter(|span| !overlaps(plain, span)).cloned());
             }
             let spans = merge(plain.iter().chain(disguised).cloned().collect());
-            let (id, category, score) = (pattern.id.as_str(), pattern.category, pattern.score);
+            let mentioned = injects && !tool && disguised.is_empty() && plain.iter().all(|span| is_mention(text, span));
+            let score = if mentioned { pattern.score / 2 } else { pattern.score };
+            let (id, category) = (pattern.id.as_str(), pattern.category);
             detections.push(Detection { id, category, score, spans });
         }
         let phrases = self.patterns.len()..;

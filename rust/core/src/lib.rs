@@ -11,6 +11,7 @@ pub mod error;
 mod fields;
 pub mod finding;
 mod glob;
+mod mention;
 pub mod model;
 mod monitor;
 pub mod patterns;
