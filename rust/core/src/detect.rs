@@ -4,7 +4,7 @@
 //! [`MAX_DEPTH`] levels deep; each reading is one pass of one automaton. What is only found in a reading that a
 //! person would not see is hidden as well, and says more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -205,11 +205,12 @@ impl Detector {
     fn report(&self, text: &str, found: &Found, tool: bool) -> Vec<Detection<'_>> {
         let mut detections = Vec::new();
         let mut hidden: Vec<Span> = Vec::new();
-        for (index, pattern) in self.patterns.iter().enumerate() {
-            let (plain, disguised) = (found.plain.get(index), found.disguised.get(index));
-            if pattern.returned_only && !tool || plain.is_empty() && disguised.is_empty() {
+        let touched: BTreeSet<usize> = found.plain.0.keys().chain(found.disguised.0.keys()).copied().collect();
+        for index in touched {
+            let Some(pattern) = self.patterns.get(index).filter(|pattern| tool || !pattern.returned_only) else {
                 continue;
-            }
+            };
+            let (plain, disguised) = (found.plain.get(index), found.disguised.get(index));
             let injects = pattern.category.part() == Part::Injection;
             if injects {
                 hidden.extend(disguised.iter().filter(|span| !overlaps(plain, span)).cloned());

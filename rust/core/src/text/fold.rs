@@ -9,17 +9,20 @@ use unicode_normalization::char::{compose, decompose_compatible};
 use super::confusables::{enclosed, is_decoration, is_invisible, skeleton, tag};
 use super::{Span, View};
 
+/// Bytes that are looked at together.
+const CHUNK: usize = 16;
+
 /// Fold a text for matching.
 #[must_use]
 pub fn fold(text: &str) -> View {
     let mut folder = Folder { out: View::with_capacity(text.len()), pending: None, gap: None };
     let mut at = 0;
     while let Some(rest) = text.get(at..) {
-        // Most text is this, and goes over a word at a time.
-        let plain = rest.bytes().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
-        if let Some(word) = rest.get(..plain).filter(|word| !word.is_empty()) {
+        // Most text is this, and goes over a stretch at a time.
+        let plain = plain_run(rest.as_bytes(), folder.gap.is_some());
+        if let Some(stretch) = rest.get(..plain).filter(|stretch| !stretch.is_empty()) {
             folder.flush();
-            folder.out.push_lowered(word, at);
+            folder.out.push_lowered(stretch, at);
             at += plain;
         }
         let Some(c) = rest.get(plain..).and_then(|rest| rest.chars().next()) else { break };
@@ -30,9 +33,50 @@ pub fn fold(text: &str) -> View {
     folder.out
 }
 
-/// Whether a byte is a character that folding only lowers.
+/// How many bytes from the first on folding only lowers, given whether white space comes before them. White space
+/// that more of it may follow is left for the [`Folder`].
+fn plain_run(bytes: &[u8], mut after_space: bool) -> usize {
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..) {
+        if let Some(chunk) = rest.first_chunk::<CHUNK>().filter(|chunk| is_plain_chunk(chunk, after_space)) {
+            after_space = chunk.last().is_some_and(|&byte| is_space(byte));
+            at += CHUNK;
+            continue;
+        }
+        for &byte in rest.iter().take(CHUNK) {
+            let space = is_space(byte);
+            if !is_plain(byte) || space && after_space {
+                let left = usize::from(after_space && at > 0);
+                return at - left;
+            }
+            after_space = space;
+            at += 1;
+        }
+        if rest.len() <= CHUNK {
+            return at;
+        }
+    }
+    at
+}
+
+/// Whether [`plain_run`] goes through all of a chunk; without a branch, so that it is one for all of its bytes.
+fn is_plain_chunk(chunk: &[u8; CHUNK], after_space: bool) -> bool {
+    let mut before = [if after_space { b' ' } else { 0 }; CHUNK];
+    for (before, &byte) in before.iter_mut().skip(1).zip(chunk) {
+        *before = byte;
+    }
+    let odd = |byte: u8, before: u8| !is_plain(byte) | (is_space(byte) & is_space(before));
+    !chunk.iter().zip(&before).fold(false, |any, (&byte, &before)| any | odd(byte, before))
+}
+
+/// Whether a byte is a character that folding only lowers, alone.
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii() && !byte.is_ascii_whitespace() && byte != 0x0B && byte != b'`'
+    (byte < 0x80) & (byte != b'`') & (byte != b'\t') & (byte != 0x0C) & (byte != b'\r')
+}
+
+/// White space that may stand for itself.
+fn is_space(byte: u8) -> bool {
+    (byte == b' ') | (byte == b'\n')
 }
 
 /// Fold a pattern's own words, so that they are spelt as the texts are.
@@ -46,22 +90,24 @@ pub fn fold_words(words: &str) -> String {
 /// This is the view in which personal data is looked for a second time. `None` when it would equal the text.
 #[must_use]
 pub fn narrow(text: &str) -> Option<View> {
-    if text.is_ascii() {
+    if text.is_ascii() || !text.chars().any(|c| !c.is_ascii() && narrow_char(c) != Some(c)) {
         return None;
     }
     let mut out = View::with_capacity(text.len());
-    let mut changed = false;
-    for (start, c) in text.char_indices() {
-        let origin = start..start + c.len_utf8();
-        match narrow_char(c) {
-            Some(to) => {
-                changed |= to != c;
-                out.push(to, origin);
-            }
-            None => changed = true,
+    let mut at = 0;
+    while let Some(rest) = text.get(at..) {
+        let same = rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
+        if let Some(stretch) = rest.get(..same).filter(|stretch| !stretch.is_empty()) {
+            out.push_copied(stretch, at);
+            at += same;
         }
+        let Some(c) = rest.get(same..).and_then(|rest| rest.chars().next()) else { break };
+        if let Some(to) = narrow_char(c) {
+            out.push(to, at..at + c.len_utf8());
+        }
+        at += c.len_utf8();
     }
-    changed.then_some(out)
+    Some(out)
 }
 
 fn narrow_char(c: char) -> Option<char> {
@@ -180,7 +226,9 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn words_at_a_time_are_characters_at_a_time(text in "[a-cA-C \n\t\u{b}`é\u{301}가ｶﾞ\u{200b}ﬁ𝐈.]{0,40}") {
+        fn stretches_at_a_time_are_characters_at_a_time(
+            text in "(([a-cA-C.] ?\n?){0,40}[a-cA-C \n\r\t\u{b}\u{c}`é\u{301}가ｶﾞ\u{200b}ﬁ𝐈.]{0,4}){0,4}",
+        ) {
             let (fast, slow) = (fold(&text), fold_slowly(&text));
             proptest::prop_assert_eq!(fast.text(), slow.text());
             for end in 1..=fast.text().len() {
@@ -217,5 +265,22 @@ mod tests {
         let view = narrow("٤۵५ １\u{200b}𝟗–x").map(|view| view.text().to_owned());
         assert_eq!(view.as_deref(), Some("455 19-x"));
         assert!(narrow("plain 12").is_none());
+        assert!(narrow("naïve 忽").is_none());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn narrow_is_every_character_alone(text in "([a ]{0,3}[é１\u{200b}\u{2011}٤]{0,2}){0,6}") {
+            let mut slow = View::default();
+            for (start, c) in text.char_indices() {
+                narrow_char(c).into_iter().for_each(|to| slow.push(to, start..start + c.len_utf8()));
+            }
+            proptest::prop_assert_eq!(narrow(&text).is_some(), slow.text() != text);
+            let fast = narrow(&text).unwrap_or_else(|| slow.clone());
+            proptest::prop_assert_eq!(fast.text(), slow.text());
+            for end in 1..=slow.text().len() {
+                proptest::prop_assert_eq!(fast.origin(end - 1..end), slow.origin(end - 1..end));
+            }
+        }
     }
 }

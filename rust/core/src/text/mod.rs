@@ -63,11 +63,17 @@ impl View {
 
     /// Append ASCII which stands byte for byte for what starts at `from` in the source, in lower case.
     fn push_lowered(&mut self, ascii: &str, from: usize) {
-        let (at, to) = (self.text.len(), from + ascii.len());
-        self.text.push_str(ascii);
+        let at = self.text.len();
+        self.push_copied(ascii, from);
         if let Some(added) = self.text.get_mut(at..) {
             added.make_ascii_lowercase();
         }
+    }
+
+    /// Append what starts at `from` in the source, as it is.
+    fn push_copied(&mut self, text: &str, from: usize) {
+        let (at, to) = (self.text.len(), from + text.len());
+        self.text.push_str(text);
         match self.runs.last_mut() {
             Some(last) if last.linear && last.to == from => last.to = to,
             _ => self.runs.push(Run { at, from, to, linear: true }),
