@@ -5,7 +5,7 @@ use super::lexicon::{self, Topic};
 use super::{Kind, Read, begins, byte, byte_before, digits, is_word};
 use crate::finding::Category;
 
-const CARD: Kind = Kind::new("pii.credit_card", Category::CreditCard, 35, 8);
+const CARD: Kind = Kind::new("pii.credit_card", Category::CreditCard, 35, 8).by_words();
 /// Lengths, the usual ones first: the check digit of a shorter or longer number may be right by accident.
 const LENGTHS: [usize; 8] = [16, 15, 14, 19, 18, 17, 13, 12];
 

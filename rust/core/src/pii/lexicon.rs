@@ -58,7 +58,7 @@ pub(super) fn before(text: &str, at: usize) -> Hint {
     let window = lower(text.get(from..at).unwrap_or_default());
     let mut hint = Hint::NONE;
     hint.distance = 0;
-    let (mut end, mut of_number, mut of_person, mut called) = (None, false, false, false);
+    let (mut end, mut of_number, mut of_person, mut called, mut placeholder) = (None, false, false, false, false);
     for (place, c) in window.char_indices().rev() {
         // Marks of Indic scripts are parts of words, and so is an accent written apart.
         let in_word = c.is_alphanumeric() || matches!(c, '\u{301}' | '\u{900}'..='\u{dff}');
@@ -71,6 +71,11 @@ pub(super) fn before(text: &str, at: usize) -> Hint {
             let start = if in_word { place } else { place + c.len_utf8() };
             let whole = start > 0 || from == 0;
             let word = window.get(start..stop).unwrap_or_default();
+            // What was put for something else says nothing about this number.
+            if std::mem::replace(&mut placeholder, word == "redacted") || placeholder {
+                hint.crossed = true;
+                continue;
+            }
             if called {
                 let topic = if is_program(word) { Topic::Thing } else { Topic::Phone };
                 return Hint { topic: Some(topic), ..hint };
@@ -106,7 +111,7 @@ pub(super) fn before(text: &str, at: usize) -> Hint {
 pub(super) fn after(text: &str, at: usize) -> Hint {
     let to = align(text, at..at.saturating_add(REACH_AFTER)).end;
     let window = lower(text.get(at..to).unwrap_or_default());
-    let stop = window.find(['.', ';', '!', '?', '\n', ',']).unwrap_or(window.len());
+    let stop = window.find(['.', ';', '!', '?', '\n', ',', '[']).unwrap_or(window.len());
     let sentence = window.get(..stop).unwrap_or_default();
     let words = sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     for (word, distance) in words.zip(0..5) {
@@ -130,84 +135,23 @@ pub(super) fn counts(text: &str, at: usize) -> bool {
     let Some(rest) = window.strip_prefix(' ') else { return false };
     let words = rest.split([' ', ',', '.', '\n']).map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
     let mut words = words.map(str::to_ascii_lowercase);
-    words.next().is_some_and(|first| UNITS.contains(&first.as_str()) || STREETS.contains(&first.as_str()))
-        || words.take(2).any(|word| STREETS.contains(&word.as_str()))
+    words.next().is_some_and(|first| is_one_of(UNITS, &first) || is_one_of(STREETS, &first))
+        || words.take(2).any(|word| is_one_of(STREETS, &word))
 }
 
-const UNITS: &[&str] = &[
-    "ms",
-    "milliseconds",
-    "seconds",
-    "s",
-    "minutes",
-    "hours",
-    "days",
-    "people",
-    "persons",
-    "users",
-    "customers",
-    "items",
-    "boxes",
-    "units",
-    "pieces",
-    "rows",
-    "records",
-    "lines",
-    "words",
-    "tokens",
-    "characters",
-    "bytes",
-    "kb",
-    "mb",
-    "gb",
-    "km",
-    "kg",
-    "m",
-    "miles",
-    "mah",
-    "dollars",
-    "euros",
-    "usd",
-    "eur",
-    "gbp",
-    "times",
-    "points",
-    "votes",
-    "results",
-    "shares",
-    "einwohner",
-    "habitants",
-    "habitantes",
-    "years",
-];
-const STREETS: &[&str] = &[
-    "street",
-    "st",
-    "lane",
-    "ln",
-    "avenue",
-    "ave",
-    "road",
-    "rd",
-    "drive",
-    "court",
-    "ct",
-    "boulevard",
-    "blvd",
-    "way",
-    "terrace",
-    "place",
-    "square",
-    "circle",
-    "highway",
-    "hwy",
-    "parkway",
-    "pkwy",
-    "crescent",
-    "trail",
-    "apt",
-    "suite",
-];
+fn is_one_of(words: &str, word: &str) -> bool {
+    words.split_ascii_whitespace().any(|one| one == word)
+}
+
+const UNITS: &str = "\
+    ms milliseconds seconds s minutes hours days people persons users customers items boxes units pieces rows \
+    records lines words tokens characters bytes kb mb gb km kg m miles mah dollars euros usd eur gbp times \
+    points votes results shares einwohner habitants habitantes years \
+";
+const STREETS: &str = "\
+    street st lane ln avenue ave road rd drive court ct boulevard blvd way terrace place square circle highway \
+    hwy parkway pkwy crescent trail apt suite \
+";
 
 fn lower(window: &str) -> String {
     if window.is_ascii() { window.to_ascii_lowercase() } else { window.to_lowercase() }
@@ -222,13 +166,21 @@ fn is_program(word: &str) -> bool {
 fn is_owner(word: &str) -> bool {
     matches!(
         word,
-        "my" | "his"
+        "my" | "mit"
+            | "mitt"
+            | "mein"
+            | "minha"
+            | "mój"
+            | "mia"
+            | "his"
             | "her"
             | "their"
             | "our"
             | "your"
             | "s"
             | "registered"
+            | "er"
+            | "är"
             | "new"
             | "old"
             | "private"
@@ -265,6 +217,12 @@ fn is_number(word: &str) -> bool {
             | "no"
             | "nr"
             | "num"
+            | "registered"
+            | "or"
+            | "and"
+            | "oder"
+            | "und"
+            | "ou"
             | "is"
             | "are"
             | "ist"
@@ -299,7 +257,7 @@ fn topic(word: &str) -> Option<Topic> {
 }
 
 static WORDS: LazyLock<HashMap<&'static str, Topic>> = LazyLock::new(|| {
-    let lists: [(Topic, &[&str]); 6] = [
+    let lists = [
         (Topic::Phone, PHONE),
         (Topic::Card, CARD),
         (Topic::Ssn, SSN),
@@ -307,7 +265,7 @@ static WORDS: LazyLock<HashMap<&'static str, Topic>> = LazyLock::new(|| {
         (Topic::Account, ACCOUNT),
         (Topic::Thing, THING),
     ];
-    lists.into_iter().flat_map(|(topic, words)| words.iter().map(move |word| (*word, topic))).collect()
+    lists.into_iter().flat_map(|(topic, words)| words.split_whitespace().map(move |word| (word, topic))).collect()
 });
 
 /// Words of many languages which begin like this and go on anyhow: `Telefonnummer`, `mobilnummer`, `telefonen`.
@@ -377,7 +335,8 @@ const THING_PARTS: &[&str] = &[
     "编号",
     "編號",
     "注文",
-    "番号",
+    "注文番号",
+    "受付番号",
     "伝票",
     "발급",
     "주문",
@@ -385,460 +344,54 @@ const THING_PARTS: &[&str] = &[
     "счет",
     "счёт",
     "طلب",
-    "id",
 ];
 
-const PHONE: &[&str] = &[
-    "tel",
-    "tél",
-    "tfno",
-    "tlf",
-    "tfn",
-    "tlph",
-    "ph",
-    "cell",
-    "cellphone",
-    "cellular",
-    "mob",
-    "fax",
-    "telefax",
-    "telecopy",
-    "call",
-    "calls",
-    "called",
-    "calling",
-    "caller",
-    "dial",
-    "dialed",
-    "dialled",
-    "dialing",
-    "texted",
-    "texting",
-    "sms",
-    "mms",
-    "ring",
-    "rang",
-    "reach",
-    "reached",
-    "reachable",
-    "contact",
-    "contacted",
-    "hotline",
-    "helpline",
-    "tollfree",
-    "voicemail",
-    "answering",
-    "pager",
-    "landline",
-    "viber",
-    "telegram",
-    "handy",
-    "anruf",
-    "anrufen",
-    "ruf",
-    "rufen",
-    "rufnr",
-    "erreichbar",
-    "erreichen",
-    "festnetz",
-    "durchwahl",
-    "mobiltel",
-    "portable",
-    "gsm",
-    "fixe",
-    "appeler",
-    "appelez",
-    "appelle",
-    "joindre",
-    "joignable",
-    "rappeler",
-    "rappelez",
-    "celular",
-    "cel",
-    "fono",
-    "llamar",
-    "llama",
-    "llame",
-    "llámame",
-    "llámenos",
-    "llamada",
-    "marque",
-    "ligar",
-    "ligue",
-    "liga",
-    "telemóvel",
-    "telemovel",
-    "cellulare",
-    "chiamare",
-    "chiama",
-    "chiamami",
-    "chiami",
-    "chiamate",
-    "bel",
-    "bellen",
-    "mobiel",
-    "komórka",
-    "komórkowy",
-    "zadzwoń",
-    "dzwoń",
-    "dzwonić",
-    "kom",
-    "soita",
-    "ringa",
-    "hívj",
-    "hívjon",
-    "arayın",
-    "hubungi",
-    "telp",
-    "hp",
-    "simu",
-    "gọi",
-    "đt",
-    "sđt",
-    "contactphone",
-    "homephone",
-    "workphone",
-    "officephone",
-    "mobilephone",
-    "customerphone",
-    "dayphone",
-    "altphone",
-    "msisdn",
-    "номер",
-    "факс",
-    "klingeln",
-    "zavolejte",
-    "volejte",
-    "volajte",
-    "sunati",
-    "sunați",
-];
-const CARD: &[&str] = &[
-    "card",
-    "cards",
-    "visa",
-    "mastercard",
-    "maestro",
-    "amex",
-    "discover",
-    "diners",
-    "jcb",
-    "unionpay",
-    "credit",
-    "debit",
-    "cc",
-    "ccn",
-    "creditcard",
-    "debitcard",
-    "cardnumber",
-    "pan",
-    "karte",
-    "kreditkarte",
-    "kartennummer",
-    "kreditkartennummer",
-    "tarjeta",
-    "carte",
-    "cartão",
-    "cartao",
-    "carta",
-    "kort",
-    "kortnummer",
-    "kreditkort",
-    "betaalkaart",
-    "creditcardnummer",
-    "karta",
-    "karty",
-    "kartı",
-    "kart",
-    "cvv",
-    "cvc",
-    "expiry",
-    "bankcard",
-    "exp",
-    "expires",
-    "expiring",
-    "pay",
-    "payment",
-    "charge",
-];
-const SSN: &[&str] = &["ssn", "ssns", "social", "sssn", "ss", "socsec"];
-const VERSION: &[&str] = &[
-    "version",
-    "versions",
-    "ver",
-    "section",
-    "sections",
-    "sec",
-    "chapter",
-    "release",
-    "released",
-    "build",
-    "firmware",
-    "clause",
-    "paragraph",
-    "oid",
-    "figure",
-    "fig",
-    "table",
-    "kernel",
-    "bios",
-    "upgrade",
-    "upgraded",
-    "upgrading",
-    "downgrade",
-    "downgraded",
-    "revision",
-    "rev",
-    "appendix",
-    "chrome",
-    "chromium",
-    "driver",
-    "drivers",
-    "patch",
-    "sdk",
-    "article",
-    "rule",
-    "abschnitt",
-    "kapitel",
-    "versión",
-    "versione",
-    "versão",
-    "sección",
-    "раздел",
-    "версия",
-];
-const ACCOUNT: &[&str] = &[
-    "account",
-    "accounts",
-    "acct",
-    "konto",
-    "kontonummer",
-    "customer",
-    "client",
-    "member",
-    "membership",
-    "policy",
-    "patient",
-    "employee",
-    "student",
-    "passport",
-    "licence",
-    "license",
-    "licenses",
-    "licences",
-    "taxpayer",
-    "tax",
-    "vat",
-    "ein",
-    "npi",
-    "iban",
-    "bic",
-    "swift",
-    "routing",
-    "sort",
-    "aba",
-    "cuenta",
-    "compte",
-    "conto",
-    "conta",
-    "kundennummer",
-    "kunde",
-    "cliente",
-    "user",
-    "username",
-    "userid",
-    "dni",
-    "nif",
-    "cpf",
-    "cnpj",
-    "siret",
-    "siren",
-    "aadhaar",
-    "nhs",
-    "nino",
-    "steuernummer",
-    "personalausweis",
-];
-const THING: &[&str] = &[
-    "order",
-    "orders",
-    "ordered",
-    "invoice",
-    "invoices",
-    "isbn",
-    "issn",
-    "part",
-    "parts",
-    "timestamp",
-    "timestamps",
-    "ticket",
-    "tickets",
-    "serial",
-    "tracking",
-    "sku",
-    "commit",
-    "case",
-    "ref",
-    "reference",
-    "date",
-    "dates",
-    "dated",
-    "born",
-    "dob",
-    "birth",
-    "birthday",
-    "coordinates",
-    "coordinate",
-    "latitude",
-    "longitude",
-    "lat",
-    "lon",
-    "lng",
-    "zip",
-    "zipcode",
-    "postcode",
-    "postal",
-    "plz",
-    "id",
-    "ids",
-    "uid",
-    "uuid",
-    "guid",
-    "row",
-    "rows",
-    "port",
-    "ports",
-    "pid",
-    "error",
-    "errors",
-    "code",
-    "codes",
-    "flight",
-    "vin",
-    "imei",
-    "imsi",
-    "iccid",
-    "model",
-    "product",
-    "item",
-    "items",
-    "asin",
-    "upc",
-    "ean",
-    "gtin",
-    "barcode",
-    "bestellung",
-    "bestellnummer",
-    "rechnung",
-    "rechnungsnummer",
-    "auftrag",
-    "auftragsnummer",
-    "sendung",
-    "sendungsnummer",
-    "artikel",
-    "artikelnummer",
-    "factura",
-    "facture",
-    "pedido",
-    "commande",
-    "ordine",
-    "fattura",
-    "encomenda",
-    "bestelling",
-    "zamówienie",
-    "hash",
-    "checksum",
-    "md5",
-    "sha",
-    "pr",
-    "issue",
-    "bug",
-    "score",
-    "scores",
-    "population",
-    "total",
-    "amount",
-    "price",
-    "prices",
-    "cost",
-    "costs",
-    "sum",
-    "revenue",
-    "budget",
-    "salary",
-    "usd",
-    "eur",
-    "gbp",
-    "chf",
-    "inr",
-    "jpy",
-    "dollars",
-    "euros",
-    "size",
-    "bytes",
-    "offset",
-    "seed",
-    "epoch",
-    "ms",
-    "seconds",
-    "tokens",
-    "token",
-    "meeting",
-    "suite",
-    "apt",
-    "apartment",
-    "page",
-    "pages",
-    "patent",
-    "doi",
-    "arxiv",
-    "pmid",
-    "orcid",
-    "registration",
-    "batch",
-    "lot",
-    "container",
-    "waybill",
-    "awb",
-    "shipment",
-    "package",
-    "parcel",
-    "fedex",
-    "ups",
-    "usps",
-    "dhl",
-    "transaction",
-    "txn",
-    "confirmation",
-    "booking",
-    "reservation",
-    "pnr",
-    "pin",
-    "otp",
-    "count",
-    "index",
-    "hex",
-    "range",
-    "job",
-    "grid",
-    "lotto",
-    "lottery",
-    "loan",
-    "claim",
-    "docket",
-    "quantity",
-    "qty",
-    "weight",
-    "volume",
-    "length",
-    "width",
-    "height",
-    "matrix",
-    "sum",
-    "odometer",
-    "mileage",
-    "balance",
-];
+const PHONE: &str = "\
+    tel tél tfno tlf tfn tlph ph cell cellphone cellular mob fax telefax telecopy call calls called calling \
+    caller dial dialed dialled dialing texted texting sms mms ring rang reach reached reachable contact \
+    contacted hotline helpline tollfree voicemail answering pager landline viber telegram handy anruf anrufen \
+    ruf rufen rufnr erreichbar erreichen festnetz durchwahl mobiltel portable gsm fixe appeler appelez appelle \
+    joindre joignable rappeler rappelez celular cel fono llamar llama llame llámame llámenos llamada marque \
+    ligar ligue liga telemóvel telemovel cellulare chiamare chiama chiamami chiami chiamate bel bellen mobiel \
+    komórka komórkowy zadzwoń dzwoń dzwonić kom soita ringa hívj hívjon arayın hubungi telp hp simu gọi đt sđt \
+    contactphone homephone workphone officephone mobilephone customerphone dayphone altphone msisdn номер факс \
+    klingeln zavolejte volejte volajte sunati sunați \
+";
+const CARD: &str = "\
+    card cards visa mastercard maestro amex discover diners jcb unionpay credit debit cc ccn creditcard \
+    debitcard cardnumber pan karte kreditkarte kartennummer kreditkartennummer tarjeta carte cartão cartao carta \
+    kort kortnummer kreditkort betaalkaart creditcardnummer karta karty kartı kart cvv cvc expiry bankcard exp \
+    expires expiring pay payment charge \
+";
+const SSN: &str = "\
+    ssn ssns social sssn ss socsec \
+";
+const VERSION: &str = "\
+    version versions ver section sections sec chapter release released build firmware clause paragraph oid \
+    figure fig table kernel bios upgrade upgraded upgrading downgrade downgraded revision rev appendix chrome \
+    chromium driver drivers patch sdk article rule abschnitt kapitel versión versione versão sección раздел \
+    версия \
+";
+const ACCOUNT: &str = "\
+    account accounts acct konto kontonummer customer client member membership policy patient employee student \
+    passport licence license licenses licences taxpayer tax vat ein npi iban bic swift routing sort aba cuenta \
+    compte conto conta kundennummer kunde cliente user username userid dni nif cpf cnpj siret siren aadhaar nhs \
+    nino steuernummer personalausweis \
+";
+const THING: &str = "\
+    bill bills value values order orders ordered invoice invoices isbn issn part parts timestamp timestamps ticket tickets serial \
+    tracking sku commit case ref reference date dates dated born dob birth birthday coordinates coordinate \
+    latitude longitude lat lon lng zip zipcode postcode postal plz id ids uid uuid guid row rows port ports pid \
+    error errors code codes flight vin imei imsi iccid model product item items asin upc ean gtin barcode \
+    bestellung bestellnummer rechnung rechnungsnummer auftrag auftragsnummer sendung sendungsnummer artikel \
+    artikelnummer factura facture pedido commande ordine fattura encomenda bestelling zamówienie hash checksum \
+    md5 sha pr issue bug score scores population total amount price prices cost costs sum revenue budget salary \
+    usd eur gbp chf inr jpy dollars euros size bytes offset seed epoch ms seconds tokens token meeting suite apt \
+    apartment page pages patent doi arxiv pmid orcid registration batch lot container waybill awb shipment \
+    package parcel fedex ups usps dhl transaction txn confirmation booking reservation pnr pin otp count index \
+    hex range job grid lotto lottery loan claim docket quantity qty weight volume length width height matrix \
+    odometer mileage balance \
+";
 
 #[cfg(test)]
 mod tests {
@@ -862,6 +415,8 @@ mod tests {
     fn words_count_as_wholes() {
         assert_eq!(topic_before("the hotel has "), None);
         assert_eq!(topic_before("recall "), None);
+        assert_eq!(topic_before("[PHONE_REDACTED] is free, "), None);
+        assert_eq!(after(" [PHONE_REDACTED]", 0).topic, None);
         assert_eq!(topic_before(&format!("{}tel ", "ho".repeat(40))), None);
     }
 

@@ -2,11 +2,13 @@
 //!
 //! One pass over the digits, one over the `@`, one over the colons, one for the beginnings of keys: each only finds
 //! places, and what stands there is then read by hand. What decides is arithmetic (Luhn, mod 97, number plans) and the
-//! words around. Looked for in the text as written, and again with widths levelled and invisible characters gone.
+//! words around. Looked for in the text as written, again with widths levelled and invisible characters gone, and in
+//! what is there in encoded form; an encoded run in which something is found is found as a whole.
 //! Never more than spans: the text found is not kept. Every place is read to a bounded length, or once.
 
 mod card;
 mod email;
+mod encoded;
 mod groups;
 mod iban;
 mod lexicon;
@@ -33,11 +35,17 @@ pub struct Kind {
     pub score: u8,
     /// Which of two overlapping finds is right.
     certainty: u8,
+    /// Whether the words around it made it what it is.
+    needs_words: bool,
 }
 
 impl Kind {
     const fn new(id: &'static str, category: Category, score: u8, certainty: u8) -> Self {
-        Self { id, category, score, certainty }
+        Self { id, category, score, certainty, needs_words: false }
+    }
+
+    const fn by_words(self) -> Self {
+        Self { needs_words: true, ..self }
     }
 }
 
@@ -76,6 +84,11 @@ impl PiiDetector {
             let again = self.candidates(view.text());
             found.extend(again.into_iter().map(|(span, kind)| (view.origin(span), kind)));
         }
+        for view in encoded::views(text) {
+            let decoded = self.candidates(view.text());
+            found.extend(decoded.into_iter().map(|(span, kind)| (view.origin(span), kind)));
+        }
+        repeated(text, &mut found);
         without_overlaps(found, |(span, kind)| (kind.certainty, span.len()))
     }
 
@@ -86,6 +99,28 @@ impl PiiDetector {
         find_numbers(text, &mut found);
         self.secrets.find(text, &mut found);
         found
+    }
+}
+
+/// What was found by the words around it is found wherever else it stands in the text, too.
+fn repeated(text: &str, found: &mut Vec<Found>) {
+    /// Each value takes a pass over the text; a text with more of them goes without.
+    const MOST: usize = 16;
+    let mut values: Vec<(&str, Kind)> = Vec::new();
+    for (span, kind) in found.iter() {
+        let value = text.get(span.clone()).unwrap_or_default();
+        if kind.needs_words
+            && value.len() >= 6
+            && values.len() < MOST
+            && !values.iter().any(|(known, _)| *known == value)
+        {
+            values.push((value, *kind));
+        }
+    }
+    for (value, kind) in values {
+        let alone = |span: &Span| begins(text.as_bytes(), span.start) && !is_word(byte(text.as_bytes(), span.end));
+        let places = memchr::memmem::find_iter(text.as_bytes(), value).map(|at| at..at + value.len());
+        found.extend(places.filter(alone).map(|span| (span, kind)));
     }
 }
 
@@ -204,6 +239,22 @@ mod tests {
         ] {
             assert_eq!(finds(text), [], "{text}");
         }
+    }
+
+    #[test]
+    fn what_words_made_known_is_found_everywhere() {
+        let text = "Call 9747 6578. PW: password=hunter2Zq9! On 9747 6578 say hunter2Zq9! and not 9747 65789.";
+        let found: Vec<_> = finds(text).into_iter().map(|(value, _)| value).collect();
+        assert_eq!(found, ["9747 6578", "hunter2Zq9!", "9747 6578", "hunter2Zq9!"]);
+    }
+
+    #[test]
+    fn encoded_runs_are_found_whole() {
+        assert_eq!(
+            finds("run cGFzc3dvcmQ9aHVudGVyMlpxOSF4 and write to ann%40example.com"),
+            [("cGFzc3dvcmQ9aHVudGVyMlpxOSF4", "pii.secret"), ("ann%40example.com", "pii.email")]
+        );
+        assert_eq!(finds("x 616e6e406578616d706c652e636f6d y"), [("616e6e406578616d706c652e636f6d", "pii.email")]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::finding::Category;
 use crate::text::Span;
 
 const PHONE: Kind = Kind::new("pii.phone", Category::Phone, 12, 4);
-const PHONE_IN_CONTEXT: Kind = Kind::new("pii.phone_in_context", Category::Phone, 12, 3);
+const PHONE_IN_CONTEXT: Kind = Kind::new("pii.phone_in_context", Category::Phone, 12, 3).by_words();
 
 /// How much a form says by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ fn extension(rest: &[u8]) -> Option<usize> {
 fn judge(text: &str, span: &Span, form: Form) -> Option<Kind> {
     let bytes = text.as_bytes();
     let (last, last2) = (byte_before(bytes, span.start, 1), byte_before(bytes, span.start, 2));
-    if !begins(bytes, span.start) || matches!(last, b'#' | b'$' | b'@' | b'%' | b'*') {
+    if !begins(bytes, span.start) || matches!(last, b'#' | b'$' | b'@' | b'%') {
         return None;
     }
     let currency = text.get(..span.start)?.chars().next_back().is_some_and(|c| "€£¥₹№§".contains(c));
@@ -322,6 +322,12 @@ fn number(written: &[u8]) -> Option<u32> {
 /// How many groups at the beginning of the row are a date.
 fn date(bytes: &[u8], row: &[Group]) -> Option<usize> {
     let gap = row.get(1)?.gap;
+    let month = |index: usize| number(group(bytes, row, index)).is_some_and(|month| (1..=12).contains(&month));
+    let year = group(bytes, row, 1);
+    let is_month = row.first()?.len() <= 2 && month(0) && year.len() == 4 && number(year).is_some_and(is_year);
+    if gap == Gap::Slash && is_month && row.get(2).is_none_or(|next| next.gap != Gap::Slash) {
+        return Some(2);
+    }
     let plain = matches!(gap, Gap::Dash | Gap::Slash | Gap::Dot) && row.get(2)?.gap == gap;
     let value = |index: usize| number(group(bytes, row, index));
     let [first, second, third] = [value(0)?, value(1)?, value(2)?];
@@ -442,6 +448,7 @@ mod tests {
             "UTC+0100",
             "call 1234",
             "call papers 2019-2024",
+            "between 08/2022-09/2022",
             "function call 1234567890",
             "550e8400-e29b-41d4-a716-446655440000",
             "52.368279, 13.162304",

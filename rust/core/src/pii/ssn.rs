@@ -5,7 +5,7 @@ use super::lexicon::{self, Topic};
 use super::{Kind, Read, begins, byte, byte_before, digits, is_word};
 use crate::finding::Category;
 
-const SSN: Kind = Kind::new("pii.ssn", Category::Ssn, 35, 7);
+const SSN: Kind = Kind::new("pii.ssn", Category::Ssn, 35, 7).by_words();
 
 /// The social security number that the row begins with.
 pub(super) fn find(text: &str, row: &[Group]) -> Read {
@@ -26,7 +26,7 @@ pub(super) fn find(text: &str, row: &[Group]) -> Read {
     let before = lexicon::before(text, first.start);
     let hit = is_assigned(bytes.get(first.start..last.end)?)
         && if gap == Gap::Dash {
-            !(before.is_close() && before.says(Topic::Thing))
+            !(before.is_close() && before.distance == 0 && before.says(Topic::Thing))
         } else {
             before.says(Topic::Ssn) || before.topic.is_none() && lexicon::after(text, last.end).says(Topic::Ssn)
         };

@@ -76,6 +76,7 @@ const MIN_BITS_PER_BYTE: f64 = 2.8;
 
 /// Names with one of these after the telling word are about the secret, and do not hold it.
 const ABOUT: &[&str] = &[
+    "redacted",
     "hash",
     "len",
     "count",

@@ -6,7 +6,7 @@ use crate::text::Span;
 
 /// What a key is written with after its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body {
+pub(in crate::pii) enum Body {
     /// Lower-case hex digits.
     Hex,
     /// Capitals and digits.
@@ -26,7 +26,7 @@ pub(super) enum Body {
 }
 
 impl Body {
-    pub(super) const fn accepts(self, byte: u8) -> bool {
+    pub(in crate::pii) const fn accepts(self, byte: u8) -> bool {
         match self {
             Self::Hex => byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'),
             Self::Upper => byte.is_ascii_digit() || byte.is_ascii_uppercase(),
@@ -198,8 +198,10 @@ impl Format {
     /// The key whose prefix stands at `at`.
     pub(super) fn read(&self, text: &str, at: Span) -> Option<Span> {
         let bytes = text.as_bytes();
-        // A prefix inside what it could be part of is none; this also keeps the time linear.
-        if bytes.get(at.clone()) != Some(self.prefix.as_bytes()) || self.body.accepts(byte_before(bytes, at.start, 1)) {
+        // A prefix inside what it could be part of is none; this also keeps the time linear. Prefixes before paths hold
+        // a dot, which paths do not.
+        let inside = self.body != Body::Path && self.body.accepts(byte_before(bytes, at.start, 1));
+        if inside || bytes.get(at.clone()) != Some(self.prefix.as_bytes()) {
             return None;
         }
         let rest = bytes.get(at.end..)?;
@@ -268,11 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_hooks_are_keys() {
+        let key = format!("discord.com/api/webhooks/{}", made_up(Body::Path, 80));
+        let text = format!("https://{key} ");
+        let found: Vec<_> = FORMATS.iter().filter_map(|format| read(format, &text)).collect();
+        assert_eq!(found, [key]);
+    }
+
+    #[test]
     fn what_is_short_or_part_of_a_word_or_a_placeholder_is_no_key() {
         for format in FORMATS {
             let key = |length: usize| format!("{}{}", format.prefix, made_up(format.body, length));
             assert_eq!(read(format, &key(format.least - 1)), None, "{}", format.prefix);
-            assert_eq!(read(format, &format!("0{}", key(format.least))), None, "{}", format.prefix);
+            let joined = read(format, &format!("0{}", key(format.least))).is_some();
+            assert_eq!(joined, format.body == Body::Path, "{}", format.prefix);
             assert_eq!(
                 read(format, &format!("{}{}", format.prefix, "x".repeat(format.least))),
                 None,

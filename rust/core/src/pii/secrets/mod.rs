@@ -12,11 +12,12 @@ use super::{Found, Kind, email};
 use crate::error::CompileError;
 use crate::finding::Category;
 use crate::text::{Span, align};
+pub(super) use formats::Body;
 use formats::FORMATS;
 
 const KNOWN_SCORE: u8 = 35;
 const KNOWN_CERTAINTY: u8 = 10;
-const ASSIGNED: Kind = Kind::new("secret.assigned", Category::Secret, 30, 5);
+const ASSIGNED: Kind = Kind::new("secret.assigned", Category::Secret, 30, 5).by_words();
 
 /// What stands at a beginning.
 #[derive(Debug, Clone, Copy)]

@@ -99,21 +99,27 @@ fn last_line_of_key(bytes: &[u8], body: usize, end: usize) -> usize {
     last
 }
 
+/// From the first line to the digest in the last; no further than the next such file.
 fn putty(text: &str, at: Span) -> Option<Span> {
+    const LONGEST: usize = 16_384;
     let bytes = text.as_bytes();
-    let printable = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
-    let end = at.start + run(bytes, at.start, 16_384, printable);
-    let mac = text.get(at.start..end)?.find("Private-MAC: ")? + at.start + "Private-MAC: ".len();
+    let rest = bytes.get(at.end..at.end.saturating_add(LONGEST).min(bytes.len()))?;
+    let next = memchr::memmem::find(rest, b"PuTTY-User-Key-File-").unwrap_or(rest.len());
+    let label = b"Private-MAC: ";
+    let mac = at.end + memchr::memmem::find(rest.get(..next)?, label)? + label.len();
     Some(at.start..mac + run(bytes, mac, 80, |byte| byte.is_ascii_hexdigit()))
 }
 
 /// `-----BEGIN ... PRIVATE KEY` in base64, as in cluster configurations.
 fn encoded_pem(text: &str, at: Span) -> Option<Span> {
     let bytes = text.as_bytes();
+    if Body::Base64.accepts(byte_before(bytes, at.start, 1)) {
+        return None;
+    }
     let head = text.get(at.start..at.start + 64)?;
     let private = decode(head).iter().any(|view| view.text().contains("PRIVATE KEY"));
-    let end = at.start + run(bytes, at.start, usize::MAX, |byte| Body::Base64.accepts(byte) || byte == b'=');
-    (private && !is_word(byte_before(bytes, at.start, 1))).then_some(at.start..end)
+    let end = at.start + run(bytes, at.start, usize::MAX, |byte| Body::Base64.accepts(byte));
+    private.then_some(at.start..end + run(bytes, end, 2, |byte| byte == b'='))
 }
 
 /// Three parts of base64 with dots between them, the first of which is an object with an `alg`.
