@@ -1,6 +1,6 @@
 //! Running the catalogue over every reading of a text.
 //!
-//! A text is read plainly, in disguise (leetspeak, joined letters, ROT13, backwards) and decoded, up to
+//! A text is read plainly, in disguise and decoded, where one survey of its words asks for it, up to
 //! [`MAX_DEPTH`] levels deep; each reading is one pass of one automaton. What is only found in a reading that a
 //! person would not see is hidden as well, and says more.
 
@@ -17,8 +17,10 @@ use crate::patterns::{Pattern, Rule};
 use crate::phrase::{Phrases, Reading, Source};
 use crate::redact::merge;
 use crate::text::decode::{MAX_DEPTH, decode};
-use crate::text::disguise::{backwards, suspect, unleet, unrot13, unspace};
+use crate::text::disguise::disguises;
 use crate::text::fold::{fold, fold_words};
+use crate::text::splice::unspace;
+use crate::text::survey::Survey;
 use crate::text::{Span, View, align, tag_runs};
 
 /// What finding something only in a disguised or decoded reading says on its own.
@@ -29,6 +31,9 @@ const TAGS_SCORE: u8 = 70;
 const CERTAIN_SCORE: u8 = 70;
 /// Below this the learned scorer says nothing: it is no evidence.
 const LEARNED_MIN: u8 = 20;
+/// All further readings of a text hold at most this many times its bytes, with some more for short ones.
+const READINGS: usize = 8;
+const SHORT: usize = 256;
 /// The automaton of a shape may take this much; all of them stay small, this only keeps it so.
 const SHAPE_BYTES: usize = 1 << 20;
 
@@ -114,44 +119,36 @@ impl Detector {
     pub fn detect(&self, text: &str, tool: bool) -> Vec<Detection<'_>> {
         let place = if tool { Place::Returned } else { Place::Said };
         let (plain, disguised) = (Places::default(), Places::default());
-        let mut found = Found { place, learned: None, plain, disguised, tags: tag_runs(text) };
-        self.read_all(text, &[], &mut found);
+        let budget = READINGS * (text.len() + SHORT);
+        let mut found = Found { place, learned: None, plain, disguised, tags: tag_runs(text), budget };
+        self.read_all(text, &[], 0, &mut found);
         self.report(text, &found, tool)
     }
 
-    /// Read a text in every way. `trail` leads back to the text as written.
-    fn read_all(&self, text: &str, trail: &[&View], found: &mut Found) {
+    /// Read a text in every way. `trail` leads back to the text as written, which is `depth` levels up.
+    fn read_all(&self, text: &str, trail: &[&View], depth: usize, found: &mut Found) {
         let folded = self.without_allowed(fold(text));
-        let whole = folded.text();
-        let seen = if trail.is_empty() { &mut found.plain } else { &mut found.disguised };
-        self.read(whole, seen, |span| lead_back(trail, folded.origin(span)));
-        self.learn(whole, found, |span| lead_back(trail, folded.origin(span)));
-        if let Some(joined) = unspace(text) {
+        let seen = if depth == 0 { &mut found.plain } else { &mut found.disguised };
+        self.read(folded.text(), seen, |span| lead_back(trail, folded.origin(span)));
+        self.learn(folded.text(), found, |span| lead_back(trail, folded.origin(span)));
+        if depth == MAX_DEPTH {
+            return;
+        }
+        let survey = Survey::of(folded.text());
+        let joined = survey.spaced.then(|| unspace(text)).flatten();
+        if let Some(joined) = &joined {
             let lower = fold(joined.text());
-            self.read_disguise(lower.text(), Reading::Joined, &mut found.disguised, |span| {
+            self.read_joined(lower.text(), &mut found.disguised, |span| {
                 lead_back(trail, joined.origin(lower.origin(span)))
             });
         }
-        let suspicion = suspect(whole);
-        let rot13 = suspicion.rot13.then(|| unrot13(whole));
-        for same_length in [unleet(whole), rot13].into_iter().flatten() {
-            self.read_disguise(&same_length, Reading::Words, &mut found.disguised, |span| {
-                lead_back(trail, folded.origin(span))
-            });
-            self.learn(&same_length, found, |span| lead_back(trail, folded.origin(span)));
-        }
-        if suspicion.backwards {
-            let mirror = backwards(whole);
-            let mirrored = |span: Span| {
-                folded.origin(whole.len().saturating_sub(span.end)..whole.len().saturating_sub(span.start))
-            };
-            self.read_disguise(&mirror, Reading::Words, &mut found.disguised, |span| lead_back(trail, mirrored(span)));
-            self.learn(&mirror, found, |span| lead_back(trail, mirrored(span)));
-        }
-        if trail.len() < MAX_DEPTH {
-            for view in decode(text) {
-                let deeper: Vec<&View> = trail.iter().copied().chain([&view]).collect();
-                self.read_all(view.text(), &deeper, found);
+        let written = joined.into_iter().chain(decode(text, &survey)).map(|view| (view, None));
+        let spelt = disguises(folded.text(), &survey).into_iter().map(|view| (view, Some(&folded)));
+        for (view, over) in written.chain(spelt) {
+            let deeper: Vec<&View> = trail.iter().copied().chain(over).chain([&view]).collect();
+            if let Some(left) = found.budget.checked_sub(view.text().len()) {
+                found.budget = left;
+                self.read_all(view.text(), &deeper, depth + 1, found);
             }
         }
     }
@@ -175,9 +172,9 @@ impl Detector {
         }
     }
 
-    /// One disguised reading, by phrases only: shapes are made of signs, which a disguise leaves alone.
-    fn read_disguise(&self, text: &str, reading: Reading, seen: &mut Places, origin: impl Fn(Span) -> Span) {
-        self.phrases.find(text, reading, |hit| {
+    /// Joined letters, by phrases only: what the word list does not know cannot be told apart.
+    fn read_joined(&self, text: &str, seen: &mut Places, origin: impl Fn(Span) -> Span) {
+        self.phrases.find(text, Reading::Joined, |hit| {
             if !matches!(self.shapes.get(hit.phrase), Some(Some(_))) {
                 seen.add(hit.phrase, origin(hit.span));
             }
@@ -322,6 +319,8 @@ struct Found {
     disguised: Places,
     /// Runs of tag characters.
     tags: Vec<Span>,
+    /// Bytes of further readings that may still be read.
+    budget: usize,
 }
 
 /// Whether `span` touches any of `spans`.

@@ -6,20 +6,19 @@
 use super::byte;
 use super::secrets::Body;
 use crate::text::View;
-use crate::text::decode::{decode, unescape};
+use crate::text::decode::decode_runs;
+use crate::text::escapes::unescape;
 
 /// Shorter runs hold no address and no secret.
 const SHORTEST: usize = 20;
 
 /// The decoded views of a text in which something may be found.
 pub(super) fn views(text: &str) -> Vec<View> {
-    if has_run(text.as_bytes()) {
-        decode(text)
-    } else if has_escape(text.as_bytes()) {
-        unescape(text).into_iter().collect()
-    } else {
-        Vec::new()
+    let mut views = if has_run(text.as_bytes()) { decode_runs(text) } else { Vec::new() };
+    if has_escape(text.as_bytes()) {
+        views.extend(unescape(text));
     }
+    views
 }
 
 /// Looks at the byte where a run of the shortest length would end, and goes back only from there.

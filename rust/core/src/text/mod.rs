@@ -5,10 +5,18 @@
 //! its bytes back to the original, because what is removed later must be removed from the original.
 //! Everything here is linear in the input and never fails.
 
+mod cipher;
+mod codes;
 mod confusables;
 pub mod decode;
 pub mod disguise;
+pub(crate) mod escapes;
 pub mod fold;
+mod leet;
+mod lexicon;
+mod rewrite;
+pub mod splice;
+pub mod survey;
 
 use std::ops::Range;
 
@@ -80,6 +88,13 @@ impl View {
         }
     }
 
+    /// A text of the same length, some of whose ASCII stands for other ASCII.
+    fn same_length(text: &str, read: impl Fn(u8) -> u8) -> Self {
+        let read = |c: char| if c.is_ascii() { char::from(read(c as u8)) } else { c };
+        let run = Run { at: 0, from: 0, to: text.len(), linear: true };
+        Self { text: text.chars().map(read).collect(), runs: vec![run] }
+    }
+
     /// The rewritten text.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -102,11 +117,13 @@ impl View {
         let (Some(first), Some(last)) = (self.run_at(span.start), self.run_at(span.end.saturating_sub(1))) else {
             return 0..0;
         };
+        if last.from < first.from {
+            // A mirrored view runs the other way, and each of its runs is one character.
+            return last.from..first.to;
+        }
         let start = if first.linear { first.from + (span.start - first.at) } else { first.from };
         let end = if last.linear { last.from + (span.end - last.at) } else { last.to };
-        // A mirrored view runs the other way: its last character may come from before its first.
-        let last_start = if last.linear { end.saturating_sub(1) } else { last.from };
-        start.min(last_start)..end.max(start)
+        start..end.max(start)
     }
 
     fn run_at(&self, offset: usize) -> Option<Run> {

@@ -3,7 +3,7 @@
 use super::super::{byte, byte_before, is_word};
 use super::formats::Body;
 use crate::text::Span;
-use crate::text::decode::decode;
+use crate::text::decode::decode_runs;
 
 /// Reads what stands around a beginning.
 pub(super) type Read = fn(&str, Span) -> Option<Span>;
@@ -117,7 +117,7 @@ fn encoded_pem(text: &str, at: Span) -> Option<Span> {
         return None;
     }
     let head = text.get(at.start..at.start + 64)?;
-    let private = decode(head).iter().any(|view| view.text().contains("PRIVATE KEY"));
+    let private = decode_runs(head).iter().any(|view| view.text().contains("PRIVATE KEY"));
     let end = at.start + run(bytes, at.start, usize::MAX, |byte| Body::Base64.accepts(byte));
     private.then_some(at.start..end + run(bytes, end, 2, |byte| byte == b'='))
 }
@@ -141,7 +141,7 @@ fn jwt(text: &str, at: Span) -> Option<Span> {
         return None;
     }
     let signature = part(claims + 1);
-    let is_header = decode(text.get(at.start..head)?).iter().any(|view| view.text().contains("\"alg\""));
+    let is_header = decode_runs(text.get(at.start..head)?).iter().any(|view| view.text().contains("\"alg\""));
     is_header.then_some(at.start..signature)
 }
 
@@ -220,7 +220,7 @@ fn basic(text: &str, at: Span) -> Option<Span> {
     let length = run(bytes, at.end, 400, |byte| Body::Base64.accepts(byte));
     let padding = run(bytes, at.end + length, 2, |byte| byte == b'=');
     let encoded = text.get(at.end..at.end + length)?;
-    let pair = || decode(&format!("{encoded:A<16}")).iter().any(|view| view.text().contains(':'));
+    let pair = || decode_runs(&format!("{encoded:A<16}")).iter().any(|view| view.text().contains(':'));
     (head.contains("auth") && length >= 8 && pair()).then_some(at.end..at.end + length + padding)
 }
 
