@@ -27,9 +27,18 @@ pub(super) fn find(text: &str, row: &[Group]) -> Read {
 }
 
 fn may_begin(bytes: &[u8], first: &Group) -> bool {
+    // What no issuer begins with is rejected at a glance, and so are rows of single digits.
+    let issued = match byte(bytes, first.start) {
+        b'2'..=b'6' | b'8' | b'9' => first.len() > 1,
+        b'1' => byte(bytes, first.start + 1) == b'8',
+        _ => false,
+    };
     let joined =
         matches!(byte_before(bytes, first.start, 1), b'-' | b'.') && is_word(byte_before(bytes, first.start, 2));
-    matches!(first.gap, Gap::Start | Gap::Space | Gap::Slash | Gap::Wide) && begins(bytes, first.start) && !joined
+    issued
+        && matches!(first.gap, Gap::Start | Gap::Space | Gap::Slash | Gap::Wide)
+        && begins(bytes, first.start)
+        && !joined
 }
 
 fn ends(bytes: &[u8], end: usize) -> bool {

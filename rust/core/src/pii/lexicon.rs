@@ -373,13 +373,13 @@ const VERSION: &str = "\
     версия \
 ";
 const ACCOUNT: &str = "\
-    account accounts acct konto kontonummer customer client member membership policy patient employee student \
+    bill bills account accounts acct konto kontonummer customer client member membership policy patient employee student \
     passport licence license licenses licences taxpayer tax vat ein npi iban bic swift routing sort aba cuenta \
     compte conto conta kundennummer kunde cliente user username userid dni nif cpf cnpj siret siren aadhaar nhs \
     nino steuernummer personalausweis \
 ";
 const THING: &str = "\
-    bill bills value values order orders ordered invoice invoices isbn issn part parts timestamp timestamps ticket tickets serial \
+    value values order orders ordered invoice invoices isbn issn part parts timestamp timestamps ticket tickets serial \
     tracking sku commit case ref reference date dates dated born dob birth birthday coordinates coordinate \
     latitude longitude lat lon lng zip zipcode postcode postal plz id ids uid uuid guid row rows port ports pid \
     error errors code codes flight vin imei imsi iccid model product item items asin upc ean gtin barcode \
