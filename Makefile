@@ -13,7 +13,7 @@ help:
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
-	@echo "make bench   benchmarks"
+	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
 	@echo "make train   the learned scorer's weights anew: make train DATA=folder (see docs/model-card.md)"
 	@echo "make lock    resolve the Python dependencies anew into requirements.lock"
 
@@ -58,7 +58,8 @@ python-test: build
 	$(BIN)/pytest
 
 bench: build
-	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group
+	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-json=.benchmarks/latest.json
+	@$(BIN)/python -m benches.ratios .benchmarks/latest.json
 
 # Validates with whole sources left out, then trains on everything. The same data gives the same file.
 train:
