@@ -1,4 +1,7 @@
-"""What KalGuard costs as a ratio to each yardstick of the same run: `python -m benches.ratios FILE`, pytest-benchmark's JSON."""
+"""What KalGuard costs as a ratio to each yardstick of the same run.
+
+`python -m benches.ratios FILE`, where the file is pytest-benchmark's JSON.
+"""
 
 import json
 import sys

@@ -1,8 +1,8 @@
 """What the prompt firewall costs, everything included, beside engines that look for the same patterns only.
 
-On the same texts in the same run, with each answer asserted: which patterns of the catalogue are in them. The yardsticks
-are given the texts folded already; see `benches/yardsticks.py` for what else they are spared. A measurement goes round
-over different texts of one length, so that no text is learned by heart by a branch predictor.
+On the same texts in the same run, with each answer asserted: which patterns of the catalogue are in them. The
+yardsticks are given the texts folded already; see `benches/yardsticks.py` for what else they are spared. A measurement
+goes round over different texts of one length, so that no text is learned by heart by a branch predictor.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ from itertools import cycle
 from typing import Any, NamedTuple
 
 import pytest
+from tests.expressions import fold
 
 from benches.texts import conversation, texts
 from benches.yardsticks import Hyperscan, Re2Set, expressions
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.model import PromptRequest, TextSlot
-from tests.expressions import fold
 
 Messages = list[dict[str, str]]
 CONVERSATION = "conversation of 55,000 characters"

@@ -11,35 +11,69 @@ from collections.abc import Iterator
 SEED = 20_240_607
 ROLES = ("user", "assistant", "user", "tool", "assistant")
 
-THINGS = """invoice|garden fence|train connection|quarterly report|bread dough|database index|sales contract|heat pump
-kitchen sink|history essay|bicycle chain|holiday plan|unit test|shopping list|chemistry lesson|piano piece|water bill
-travel budget|login page|tax return|spreadsheet|photo album|recipe|bus timetable|swimming course|warehouse|birthday card
-mortgage offer|weather station|board game|church choir|language course|parking permit|delivery note|backup job
-customer survey|house plant|job advert|wedding speech|museum tour|coffee machine|window frame|network cable|novel
-insurance claim|road map|vegetable bed|solar panel|cover letter|meeting room|poem|running shoe|sewing pattern|lease
-""".replace("\n", "|").strip("|")
-ACTIONS = """compare|describe|summarise|improve|check|plan|explain|translate|shorten|sort|rename|measure|calculate|draft
-review|estimate|schedule|repair|order|convert|proofread|illustrate|outline|test|refactor|document|present|label
-""".replace("\n", "|").strip("|")
-QUALITIES = """cheaper|older|quieter|longer|reliable|colourful|unusual|practical|heavy|modern|second|final|public|narrow
-seasonal|local|simple|spare|annual|wooden|digital|famous|empty|gentle|northern|rough|bright|careful|familiar|expensive
-""".replace("\n", "|").strip("|")
-PEOPLE = """my sister|our accountant|the landlord|a colleague|the head teacher|our neighbours|the customer|my grandfather
-the whole team|a friend from Lisbon|the new apprentice|the librarian|her dentist|two students|the project lead|Priya
-Mr Okafor|Dana|the night shift|a supplier in Graz|the town council|Tomasz|our youngest|the orchestra|the goalkeeper
-""".replace("\n", "|").strip("|")
-TIMES = """before Friday|last autumn|in the evening|next to nothing else|at half past nine|twice a week|since March
-over the holidays|in about an hour|at the end of the quarter|on rainy days|for three years|after lunch|by the way
-early in spring|within two days|on the second attempt|most of the time|during the trip|every other month
-""".replace("\n", "|").strip("|")
-REASONS = """because the old one broke|so that nobody has to wait|although it costs a little more|which surprised everybody
-and it still rained|but the colours did not match|since we moved house|if the weather holds|unless the price goes up
-while the oven warms up|as the manual suggests|until somebody finds the missing page|and then we went home
-even though the numbers looked fine|because the bus was late|so the children can help|whenever there is time
-""".replace("\n", "|").strip("|")
-OPENINGS = """Could you|Please|I would like to|Can somebody help me to|What is the best way to|We have to|How do people
-Is it possible to|Let us|It might be worth it to|Who would know how to|There is no hurry, but I want to
-""".replace("\n", "|").strip("|")
+
+def _listed(words: str) -> list[str]:
+    return [word.strip() for word in words.replace("\n", " ").split(";")]
+
+
+THINGS = _listed(
+    """
+    invoice; garden fence; train connection; quarterly report; bread dough; database index; sales
+    contract; heat pump; kitchen sink; history essay; bicycle chain; holiday plan; unit test;
+    shopping list; chemistry lesson; piano piece; water bill; travel budget; login page; tax return;
+    spreadsheet; photo album; recipe; bus timetable; swimming course; warehouse; birthday card;
+    mortgage offer; weather station; board game; church choir; language course; parking permit;
+    delivery note; backup job; customer survey; house plant; job advert; wedding speech; museum
+    tour; coffee machine; window frame; network cable; novel; insurance claim; road map; vegetable
+    bed; solar panel; cover letter; meeting room; poem; running shoe; sewing pattern; lease
+    """
+)
+ACTIONS = _listed(
+    """
+    compare; describe; summarise; improve; check; plan; explain; translate; shorten; sort; rename;
+    measure; calculate; draft; review; estimate; schedule; repair; order; convert; proofread;
+    illustrate; outline; test; refactor; document; present; label
+    """
+)
+QUALITIES = _listed(
+    """
+    cheaper; older; quieter; longer; reliable; colourful; unusual; practical; heavy; modern; second;
+    final; public; narrow; seasonal; local; simple; spare; annual; wooden; digital; famous; empty;
+    gentle; northern; rough; bright; careful; familiar; expensive
+    """
+)
+PEOPLE = _listed(
+    """
+    my sister; our accountant; the landlord; a colleague; the head teacher; our neighbours; the
+    customer; my grandfather; the whole team; a friend from Lisbon; the new apprentice; the
+    librarian; her dentist; two students; the project lead; Priya; Mr Okafor; Dana; the night shift;
+    a supplier in Graz; the town council; Tomasz; our youngest; the orchestra; the goalkeeper
+    """
+)
+TIMES = _listed(
+    """
+    before Friday; last autumn; in the evening; next to nothing else; at half past nine; twice a
+    week; since March; over the holidays; in about an hour; at the end of the quarter; on rainy
+    days; for three years; after lunch; by the way; early in spring; within two days; on the second
+    attempt; most of the time; during the trip; every other month
+    """
+)
+REASONS = _listed(
+    """
+    because the old one broke; so that nobody has to wait; although it costs a little more; which
+    surprised everybody; and it still rained; but the colours did not match; since we moved house;
+    if the weather holds; unless the price goes up; while the oven warms up; as the manual suggests;
+    until somebody finds the missing page; and then we went home; even though the numbers looked
+    fine; because the bus was late; so the children can help; whenever there is time
+    """
+)
+OPENINGS = _listed(
+    """
+    Could you; Please; I would like to; Can somebody help me to; What is the best way to; We have
+    to; How do people; Is it possible to; Let us; It might be worth it to; Who would know how to;
+    There is no hurry, but I want to
+    """
+)
 STATEMENTS = """The {q} {t} that {p} bought {w} needs a {q2} {t2}, {r}.
 {P} asked about the {t} {w}, {r}.
 In {n} of {m} cases the {t} was ready {w}; the rest took {m} minutes longer.
@@ -56,14 +90,22 @@ First {a} the {t}; then {a2} the {q} {t2}; after that it is up to {p}.
 
 
 def _words(chance: random.Random) -> dict[str, object]:
-    def pick(words: str) -> str:
-        return chance.choice(words.split("|"))
-
+    pick = chance.choice
     people = pick(PEOPLE)
     return {
-        **{"t": pick(THINGS), "t2": pick(THINGS), "q": pick(QUALITIES), "q2": pick(QUALITIES), "p": people},
-        **{"P": people[0].upper() + people[1:], "a": pick(ACTIONS), "a2": pick(ACTIONS), "w": pick(TIMES)},
-        **{"r": pick(REASONS), "o": pick(OPENINGS), "n": chance.randint(2, 9), "m": chance.randint(11, 89)},
+        "t": pick(THINGS),
+        "t2": pick(THINGS),
+        "q": pick(QUALITIES),
+        "q2": pick(QUALITIES),
+        "p": people,
+        "P": people[0].upper() + people[1:],
+        "a": pick(ACTIONS),
+        "a2": pick(ACTIONS),
+        "w": pick(TIMES),
+        "r": pick(REASONS),
+        "o": pick(OPENINGS),
+        "n": chance.randint(2, 9),
+        "m": chance.randint(11, 89),
     }
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import hyperscan
 import re2
-
-from tests.expressions import phrase_expression
+from tests.expressions import phrase_expression, with_lists
 
 CATALOGUE = Path(__file__).parent.parent / "rust/core/src/patterns/catalogue"
 DFA_BYTES = 1 << 28
@@ -27,7 +26,7 @@ def _expressions() -> Iterator[tuple[str, bytes]]:
         document = json.loads(path.read_text())
         lists = document.get("lists", {})
         for pattern in document["patterns"]:
-            expression = pattern.get("regex") or phrase_expression(pattern["phrase"], lists)
+            expression = pattern.get("regex") or phrase_expression(with_lists(pattern["phrase"], lists))
             yield pattern["id"], expression.encode()
 
 

@@ -11,7 +11,12 @@ from collections.abc import Mapping, Sequence
 DEFAULT_GAP = 3
 
 
-def phrase_expression(phrase: str, lists: Mapping[str, Sequence[str]] | None = None) -> str:
+def with_lists(phrase: str, lists: Mapping[str, Sequence[str]]) -> str:
+    """The phrase with words in place of the names of lists."""
+    return re.sub(r"\$([a-z][a-z0-9_]*)", lambda name: "|".join(lists[name[1]]), phrase)
+
+
+def phrase_expression(phrase: str) -> str:
     """An expression in RE2 syntax for folded text, with `.` for any byte."""
     written: list[str] = []
     gap = ""
@@ -21,18 +26,13 @@ def phrase_expression(phrase: str, lists: Mapping[str, Sequence[str]] | None = N
             continue
         if written:
             written.append(gap or _gap(DEFAULT_GAP))
-        words = [word for name in token.split("|") for word in _words(name, lists or {})]
-        written.append(f"(?:{'|'.join(map(_word, words))})")
+        written.append(f"(?:{'|'.join(map(_word, token.split('|')))})")
         gap = ""
     return "".join(written)
 
 
 def _gap(size: int) -> str:
     return f".{{0,{size}}}"
-
-
-def _words(name: str, lists: Mapping[str, Sequence[str]]) -> Sequence[str]:
-    return lists[name[1:]] if re.match(r"\$[a-z]", name) else [name]
 
 
 def _word(word: str) -> str:
