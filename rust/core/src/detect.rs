@@ -130,11 +130,14 @@ impl Detector {
         let folded = self.without_allowed(fold(text));
         let seen = if depth == 0 { &mut found.plain } else { &mut found.disguised };
         self.read(folded.text(), seen, |span| lead_back(trail, folded.origin(span)));
-        self.learn(folded.text(), found, |span| lead_back(trail, folded.origin(span)));
+        let survey = Survey::of(folded.text());
+        // The learned scorer was not taught to tell noise from words, and a wrong reading is noise.
+        if depth == 0 || survey.words {
+            self.learn(folded.text(), found, |span| lead_back(trail, folded.origin(span)));
+        }
         if depth == MAX_DEPTH {
             return;
         }
-        let survey = Survey::of(folded.text());
         let joined = survey.spaced.then(|| unspace(text)).flatten();
         if let Some(joined) = &joined {
             let lower = fold(joined.text());

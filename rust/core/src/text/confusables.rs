@@ -3,6 +3,10 @@
 //! The table is a skeleton, not a transliteration: `в` becomes `b` although it is a `v`, because that is what it is
 //! mistaken for. Texts and patterns go through the same table, so Russian patterns still match Russian.
 
+use std::sync::OnceLock;
+
+use super::lookalikes::LOOKALIKES;
+
 /// The ASCII text which a character passes for.
 pub(super) fn skeleton(c: char) -> Option<&'static str> {
     Some(match c {
@@ -100,14 +104,46 @@ pub(super) fn skeleton(c: char) -> Option<&'static str> {
         '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' => "-",
         '。' => ".",
         '、' => ",",
-        _ => return None,
+        // Braille
+        '\u{2800}' => " ",
+        '\u{2801}'..='\u{283f}' => return braille(c),
+        _ => return lookalike(c),
     })
 }
 
-/// Enclosed letters that compatibility decomposition leaves alone: negative circled, negative squared, regional.
+/// Letters in the order of the alphabet, as dots of Braille.
+const BRAILLE: &str = "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵";
+const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz";
+
+fn braille(c: char) -> Option<&'static str> {
+    let letter = BRAILLE.chars().position(|dots| dots == c)?;
+    ALPHABET.get(letter..=letter)
+}
+
+/// What Unicode's security data says the character looks like.
+fn lookalike(c: char) -> Option<&'static str> {
+    static LETTERS: OnceLock<Vec<(char, usize)>> = OnceLock::new();
+    // Nothing between is in the table, and most of the world's text is.
+    if matches!(u32::from(c), 0x370..=0x45F | 0x590..=0x139F | 0x3000..=0x9FFF | 0xAC00..=0xFFFF) {
+        return None;
+    }
+    let letters = LETTERS.get_or_init(|| {
+        let place = |letter: char| ALPHABET.chars().position(|other| other == letter).unwrap_or_default();
+        let all = LOOKALIKES.iter().flat_map(|&(letter, like)| like.chars().map(move |c| (c, place(letter))));
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable();
+        all
+    });
+    let at = letters.binary_search_by_key(&c, |&(like, _)| like).ok()?;
+    let &(_, letter) = letters.get(at)?;
+    ALPHABET.get(letter..=letter)
+}
+
+/// Enclosed letters that compatibility decomposition leaves alone or in brackets: parenthesised, negative circled, negative squared, regional.
 pub(super) fn enclosed(c: char) -> Option<char> {
     let code = u32::from(c);
     let letter = match code {
+        0x249C..=0x24B5 => code - 0x249C,
         0x1F150..=0x1F169 => code - 0x1F150,
         0x1F170..=0x1F189 => code - 0x1F170,
         0x1F1E6..=0x1F1FF => code - 0x1F1E6,
@@ -135,4 +171,22 @@ pub(super) fn is_decoration(c: char) -> bool {
     matches!(u32::from(c),
         0x300..=0x36F | 0x483..=0x489 | 0x591..=0x5C7 | 0x610..=0x61A | 0x64B..=0x65F | 0x670 | 0x1AB0..=0x1AFF
         | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF | 0xFE20..=0xFE2F)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_that_look_alike_are_one() {
+        for (like, letter) in
+            [('ꓲ', "l"), ('Ꮐ', "g"), ('ո', "n"), ('\u{1d11}', "o"), ('ꭇ', "r"), ('⠑', "e"), ('ŋ', "n")]
+        {
+            assert_eq!(skeleton(like), Some(letter), "{like}");
+        }
+        assert_eq!(enclosed('⒤'), Some('i'));
+        for alone in ['ب', 'ש', 'ह', '中', 'か', '한', 'ж', 'λ', 'ไ'] {
+            assert_eq!(skeleton(alone), None, "{alone}");
+        }
+    }
 }

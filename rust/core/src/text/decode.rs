@@ -31,7 +31,7 @@ pub fn decode(text: &str, survey: &Survey) -> Vec<View> {
     if survey.cut {
         views.extend(splice(text));
     }
-    if survey.escapes {
+    if survey.escapes || survey.numbers {
         views.extend(unescape(text));
     }
     if survey.run {
@@ -90,7 +90,7 @@ fn noise(text: &str) -> Option<View> {
 
 /// Base64, forwards or backwards, else base32, else base58.
 fn base64(run: &[u8], origin: &Span) -> Option<View> {
-    let plain = narrow_utf16(base64_aligned(run));
+    let plain = base64_aligned(run);
     if is_readable(&plain) {
         return readable(&plain, origin.clone());
     }
@@ -228,14 +228,7 @@ fn is_hex_pair(byte: u8) -> bool {
 
 /// Decode either base64 alphabet. Tried at each of the four alignments, since a word may run into the code.
 fn base64_aligned(run: &[u8]) -> Vec<u8> {
-    let mut best = base64_from(run, 0);
-    for skip in 1..4 {
-        if is_readable(&best) {
-            break;
-        }
-        best = base64_from(run, skip);
-    }
-    best
+    (0..4).map(|skip| narrow_utf16(base64_from(run, skip))).find(|bytes| is_readable(bytes)).unwrap_or_default()
 }
 
 fn base64_from(run: &[u8], skip: usize) -> Vec<u8> {

@@ -55,6 +55,7 @@ fn escape_at(rest: &[u8], quoted: bool) -> Option<(usize, Escape)> {
         b'%' if rest.get(1) == Some(&b'u') => Some((6, Escape::Char(char::from_u32(number(rest.get(2..6)?, 16)?)?))),
         b'%' => Some((3, Escape::Byte(number(rest.get(1..3)?, 16)? as u8))),
         b'\\' => backslash_at(rest),
+        b'U' if rest.get(1) == Some(&b'+') => Some((6, Escape::Char(char::from_u32(number(rest.get(2..6)?, 16)?)?))),
         b'&' => entity_at(rest),
         b'=' if quoted && rest.get(1) == Some(&b'\n') => Some((2, Escape::Nothing)),
         b'=' if quoted => {
@@ -203,6 +204,7 @@ mod tests {
             "&#105&#103",
             "&#0000105;&#0000103;",
             "&ifr;&gopf;",
+            "U+0069U+0067",
             "=69=67=\n=\n",
         ] {
             assert_eq!(unescape(text).map(|view| view.text().to_owned()).as_deref(), Some("ig"), "{text}");

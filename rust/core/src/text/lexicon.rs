@@ -167,7 +167,7 @@ impl Lexicon {
         if letters.len() >= 3 && self.knows(&turned) {
             return self.word(self.places.get(&hash(turned.iter().copied())));
         }
-        if let Some(word) = self.from_pig_latin(letters) {
+        if let Some(word) = self.pig_latin(letters) {
             return Some(word);
         }
         turned.clear();
@@ -180,7 +180,7 @@ impl Lexicon {
     }
 
     /// `ignoreway`, `eviouspray`.
-    fn from_pig_latin(&self, letters: &[u8]) -> Option<&'static str> {
+    fn pig_latin(&self, letters: &[u8]) -> Option<&'static str> {
         let stem = letters.strip_suffix(b"ay").filter(|stem| stem.len() >= 2)?;
         let plain = stem.strip_suffix(b"w").and_then(|word| self.places.get(&hash(word.iter().copied())));
         let moved = (1..=3usize.min(stem.len() - 1)).filter_map(|count| {

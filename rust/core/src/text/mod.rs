@@ -14,6 +14,7 @@ pub(crate) mod escapes;
 pub mod fold;
 mod leet;
 mod lexicon;
+mod lookalikes;
 mod rewrite;
 pub mod splice;
 pub mod survey;

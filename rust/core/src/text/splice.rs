@@ -106,6 +106,13 @@ pub fn splice(text: &str) -> Option<View> {
             at += joint;
             continue;
         }
+        let tag = if c == '<' { tag(rest.as_bytes()) } else { 0 };
+        if tag > 0 {
+            // Outside words a tag is no sign of anything, but it keeps words apart from each other.
+            out.change(&(at..at + tag));
+            at += tag;
+            continue;
+        }
         if c.is_alphabetic() {
             fragment.add(c);
         } else {

@@ -6,6 +6,8 @@
 use super::Span;
 use super::lexicon::{Lexicon, empty, lexicon, step};
 
+/// Of so many words and one more, at least one is known in every language that the list has words of.
+const KNOWN_SHARE: usize = 3;
 /// Fewer words with digits among their letters than this are names of things (`h264`, `utf8`).
 const LEET_WORDS: usize = 2;
 /// What one find weighs where two must be near each other; every known word between takes one away.
@@ -55,6 +57,8 @@ pub struct Survey {
     pub(super) signals: bool,
     /// More signs, digits and letters mixed than prose has.
     pub(super) noise: bool,
+    /// Whether enough words are known ones for this to be a language, or are not in Latin letters.
+    pub(crate) words: bool,
     /// Where words look better from their end.
     pub(super) mirrored: Option<Span>,
     /// Where unknown words are.
@@ -88,6 +92,7 @@ impl Survey {
             if length > 0 && !foreign {
                 surveyor.word(folded.as_bytes().get(start..at).unwrap_or_default(), start, hash);
             } else if foreign {
+                surveyor.foreign_words += 1;
                 surveyor.joint = Joint::None;
             }
             (length, foreign) = (0, false);
@@ -139,6 +144,9 @@ struct Surveyor {
     /// Signs and digits, and everything but spaces.
     signs: usize,
     shown: usize,
+    known_words: usize,
+    unknown_words: usize,
+    foreign_words: usize,
 }
 
 /// What a stretch of text holds.
@@ -179,6 +187,9 @@ impl Surveyor {
             group: Token::default(),
             signs: 0,
             shown: 0,
+            known_words: 0,
+            unknown_words: 0,
+            foreign_words: 0,
         }
     }
 
@@ -206,6 +217,7 @@ impl Surveyor {
         }
         self.alone = 0;
         if self.lexicon.may_know(hash) {
+            self.known_words += 1;
             self.unknown = self.unknown.saturating_sub(1);
             self.odd = self.odd.saturating_sub(word.len());
             self.mirrored = self.mirrored.saturating_sub(1);
@@ -224,6 +236,7 @@ impl Surveyor {
         if self.unknown == 0 {
             self.unknown_start = start;
         }
+        self.unknown_words += 1;
         self.unknown += 2;
         if self.unknown >= self.threshold {
             widen(&mut self.seen.disturbed, self.unknown_start, end);
@@ -318,6 +331,7 @@ impl Surveyor {
     fn finish(self) -> Survey {
         Survey {
             leet: self.leet >= LEET_WORDS,
+            words: (self.known_words + self.foreign_words) * KNOWN_SHARE > self.unknown_words,
             noise: self.signs * 4 >= self.shown && self.shown > ENCODED_MIN,
             ..self.seen
         }
@@ -363,7 +377,7 @@ mod tests {
             "call the hotel in quebec, then mike and oscar",
             "i don't know; it's 5 p.m. and (as usual) nobody is here!",
         ] {
-            assert_eq!(Survey::of(plain), Survey::default(), "{plain}");
+            assert_eq!(Survey::of(plain), Survey { words: true, ..Survey::default() }, "{plain}");
         }
     }
 
