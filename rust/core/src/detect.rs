@@ -71,7 +71,7 @@ impl Detector {
     ///
     /// # Errors
     /// [`CompileError::Pattern`] when a pattern cannot be compiled, or a phrase is to be both.
-    pub fn new(patterns: Vec<Pattern>, blocked: &[&str], allowed: &[&str]) -> Result<Self, CompileError> {
+    pub fn new(patterns: Vec<Pattern>, blocked: &[&str], allowed: &[&str], model: Model) -> Result<Self, CompileError> {
         let shapes = patterns.iter().map(shape).collect::<Result<_, _>>()?;
         let phrases = {
             let needles: Vec<Vec<&str>> = patterns.iter().map(needles).collect();
@@ -91,7 +91,7 @@ impl Detector {
         let exempt: Vec<_> = allowed.iter().copied().map(Source::Words).collect();
         let allowed = if exempt.is_empty() { None } else { Some(Phrases::new(&exempt)?) };
         let ungated = patterns.iter().map(is_ungated).collect();
-        Ok(Self { patterns, phrases, allowed, shapes, ungated, model: Model::shipped()? })
+        Ok(Self { patterns, phrases, allowed, shapes, ungated, model })
     }
 
     /// Whether each of these patterns, which are among those compiled, finds what it must and leaves alone what it must.

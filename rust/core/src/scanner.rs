@@ -10,6 +10,7 @@ use crate::abnormality::oddities;
 use crate::detect::Detector;
 use crate::error::CompileError;
 use crate::finding::{Category, Finding, Part};
+use crate::model::Model;
 use crate::monitor::Monitored;
 use crate::patterns::{PatternsFile, catalogue};
 use crate::pii::PiiDetector;
@@ -197,6 +198,15 @@ impl Scanner {
     /// [`CompileError::Pattern`] when a phrase or pattern cannot be compiled, an id is taken, a pattern does not keep to
     /// its examples, or what is to be monitored is not known.
     pub fn new(config: &ScannerConfig) -> Result<Self, CompileError> {
+        Self::with_model(config, Model::shipped()?)
+    }
+
+    /// As [`Scanner::new`], with another model than the one that ships: training judges sources by models that have
+    /// not seen them.
+    ///
+    /// # Errors
+    /// As [`Scanner::new`].
+    pub fn with_model(config: &ScannerConfig, model: Model) -> Result<Self, CompileError> {
         let trimmed = |phrases: &'_ [String]| -> Vec<String> {
             phrases.iter().map(|phrase| phrase.trim().to_owned()).filter(|phrase| !phrase.is_empty()).collect()
         };
@@ -211,7 +221,7 @@ impl Scanner {
         patterns.extend(own.iter().cloned());
         let is_pattern = |name: &str| patterns.iter().any(|pattern| pattern.id == name);
         let monitored = Monitored::new(&config.patterns.monitored, is_pattern)?;
-        let detector = Detector::new(patterns, &as_strs(&blocked), &as_strs(&allowed))?;
+        let detector = Detector::new(patterns, &as_strs(&blocked), &as_strs(&allowed), model)?;
         detector.check_examples(own)?;
         let has_own_pii = own.iter().any(|pattern| pattern.category.part() == Part::Pii);
         Ok(Self { config: config.clone(), detector, pii: PiiDetector::new()?, monitored, has_own_pii })

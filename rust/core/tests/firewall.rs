@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use kalguard_core::detect::Detector;
+use kalguard_core::model::Model;
 use kalguard_core::patterns::{PatternsFile, catalogue};
 use kalguard_core::scanner::{Action, Role, Scan, Scanner, ScannerConfig, Segment};
 use proptest::prelude::*;
@@ -28,7 +29,7 @@ fn redactor() -> &'static Scanner {
 
 fn detector() -> &'static Detector {
     static DETECTOR: std::sync::OnceLock<Detector> = std::sync::OnceLock::new();
-    DETECTOR.get_or_init(|| Detector::new(catalogue().unwrap(), &[], &[]).unwrap())
+    DETECTOR.get_or_init(|| Detector::new(catalogue().unwrap(), &[], &[], Model::shipped().unwrap()).unwrap())
 }
 
 fn user(text: &str) -> Scan {
@@ -270,7 +271,7 @@ fn in_monitor_mode_everything_passes_as_it_is() {
 #[test]
 fn an_allowed_phrase_is_not_looked_at_and_hides_nothing_else() {
     let file = r#"{"allow": ["Ignore previous instructions mode"]}"#;
-    let allowed = "Press the button 'Ignore previous instructions mode' twice.";
+    let allowed = "Press the button Ignore previous instructions mode twice.";
     assert_eq!(user(allowed).action, Action::Block);
     assert_eq!(scan_with(file, Role::User, allowed).assessment.score, 0);
     for text in [

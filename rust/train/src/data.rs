@@ -101,6 +101,23 @@ pub fn read(folder: &Path) -> Vec<Line> {
         .collect()
 }
 
+/// Texts that are only measured on: written apart from the templates, and never trained on.
+pub fn read_validation() -> Vec<Line> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("validation");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+        .unwrap_or_default();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    paths.sort();
+    paths
+        .iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).expect("a file that is there");
+            text.lines().map(|line| serde_json::from_str(line).expect("a line of the data")).collect::<Vec<Line>>()
+        })
+        .collect()
+}
+
 /// Hashes of every six words in a row.
 pub fn shingles(text: &str) -> HashSet<u64> {
     let folded = fold(text);

@@ -74,6 +74,63 @@ pub struct Recipe {
     pub balance: f32,
 }
 
+/// Lists of the grammar, how often each is drawn from, and how much what comes of it counts.
+type Shares = &'static [(&'static str, usize, f32)];
+
+const SAID_ATTACKS: Shares = &[
+    ("attack_said", 40, 1.0),
+    ("u_hijack", 20, 1.0),
+    ("u_extract", 14, 1.0),
+    ("u_jailbreak_long", 8, 1.0),
+    ("u_jailbreak_short", 8, 1.0),
+    ("u_multi", 10, 1.0),
+];
+const SAID_ORDINARY: Shares = &[
+    ("plainhard", 35, 1.0),
+    ("o_trigger", 15, 2.0),
+    ("o_security", 10, 1.0),
+    ("o_adversarial_harmless", 10, 2.0),
+    ("o_meta", 7, 2.0),
+    ("o_agent", 6, 1.0),
+    ("o_answer", 5, 2.0),
+    ("o_languages", 12, 1.0),
+    ("a_document", 4, 1.0),
+];
+const RETURNED_ATTACKS: Shares = &[
+    ("explicit", 25, 1.0),
+    ("p_explicit", 30, 1.0),
+    ("p_explicit_multi", 6, 1.0),
+    ("attack_said", 6, 1.0),
+    ("u_hijack", 4, 1.0),
+    ("codeplant", 5, 1.0),
+    ("p_code", 10, 1.0),
+    ("toolact", 5, 0.5),
+    ("plain", 4, 0.3),
+    ("p_plain_request", 5, 0.5),
+];
+/// Those of whole documents come as they are, the others in carriers.
+const RETURNED_ORDINARY: Shares = &[
+    ("p_ordinary", 22, 1.0),
+    ("a_document", 22, 1.0),
+    ("returnedhard", 20, 1.0),
+    ("a_ui", 4, 1.0),
+    ("a_sentence", 4, 1.0),
+    ("p_harmless", 20, 1.0),
+    ("o_security", 4, 1.0),
+    ("o_answer", 4, 1.0),
+];
+
+/// One of some lists, by their shares, and its weight.
+fn share(shares: Shares, random: &mut Random) -> (&'static str, f32) {
+    let mut left = random.below(shares.iter().map(|share| share.1).sum());
+    let found = shares.iter().find(|share| {
+        let here = left < share.1;
+        left = left.wrapping_sub(share.1);
+        here
+    });
+    found.map(|share| (share.0, share.2)).expect("shares that are not empty")
+}
+
 struct Made {
     text: String,
     attack: bool,
@@ -100,7 +157,11 @@ pub fn build(lines: &[&Line], place: Place, recipe: &Recipe, seed: u64) -> Vec<E
 fn grammar(lines: &[&Line]) -> Grammar {
     let mut grammar = Grammar::default();
     grammar.add(include_str!("../templates/attacks.txt"));
+    grammar.add(include_str!("../templates/user_attacks.txt"));
+    grammar.add(include_str!("../templates/planted.txt"));
     grammar.add(include_str!("../templates/ordinary.txt"));
+    grammar.add(include_str!("../templates/hard_ordinary.txt"));
+    grammar.add(include_str!("../templates/documents.txt"));
     let short = |line: &&&Line, most: usize| (12..most).contains(&line.text.len()) && !line.text.contains('\n');
     let request = |line: &&&Line| {
         line.label == 0
@@ -152,15 +213,23 @@ fn said(lines: &[&Line], grammar: &Grammar, recipe: &Recipe, random: &mut Random
         }
     }
     for _ in 0..recipe.attacks {
-        let mut text = grammar.draw("attack_said", random);
+        let mut text = grammar.draw(share(SAID_ATTACKS, random).0, random);
         if random.chance(15) {
             text = noise(&text, random);
         }
         made.push(Made { text, attack: true, source: "grammar".to_owned(), planted: None, weight: 1.0 });
     }
+    for _ in 0..recipe.ordinary / 10 {
+        let line = random.pick(lines);
+        if line.label == 0 {
+            let text = misread(cut(&line.text, 1500, random), random);
+            made.push(Made { text, attack: false, source: "misread".to_owned(), planted: None, weight: 1.0 });
+        }
+    }
     for _ in 0..recipe.ordinary {
-        let mut text = grammar.draw("plainhard", random);
-        match random.below(10) {
+        let (list, weight) = share(SAID_ORDINARY, random);
+        let mut text = grammar.draw(list, random);
+        match random.below(14) {
             0 => text = noise(&text, random),
             1 => text = format!("{text} {}", grammar.draw("plain", random)),
             2 => text = format!("{} {text}", grammar.draw("plain", random)),
@@ -169,7 +238,7 @@ fn said(lines: &[&Line], grammar: &Grammar, recipe: &Recipe, random: &mut Random
             5 => text = encode(&grammar.draw("plain", random), random),
             _ => {}
         }
-        made.push(Made { text, attack: false, source: "grammar".to_owned(), planted: None, weight: 1.0 });
+        made.push(Made { text, attack: false, source: "grammar".to_owned(), planted: None, weight });
     }
 }
 
@@ -180,7 +249,7 @@ fn returned(lines: &[&Line], grammar: &Grammar, recipe: &Recipe, random: &mut Ra
         .map(|line| line.text.as_str())
         .collect();
     let plant = |payload: &str, random: &mut Random| -> (String, (usize, usize)) {
-        if documents.is_empty() || random.chance(50) {
+        if documents.is_empty() || random.chance(60) {
             carry(grammar, payload, random)
         } else {
             {
@@ -214,13 +283,7 @@ fn returned(lines: &[&Line], grammar: &Grammar, recipe: &Recipe, random: &mut Ra
         }
     }
     for _ in 0..recipe.attacks {
-        let (list, weight) = match random.below(20) {
-            0..10 => ("explicit", 1.0),
-            10..13 => ("attack_said", 1.0),
-            13..16 => ("codeplant", 1.0),
-            16..18 => ("toolact", 0.5),
-            _ => ("plain", 0.3),
-        };
+        let (list, weight) = share(RETURNED_ATTACKS, random);
         let mut payload = grammar.draw(list, random);
         if random.chance(8) {
             payload = noise(&payload, random);
@@ -228,9 +291,17 @@ fn returned(lines: &[&Line], grammar: &Grammar, recipe: &Recipe, random: &mut Ra
         let (text, planted) = plant(&payload, random);
         made.push(Made { text, attack: true, source: "grammar".to_owned(), planted: Some(planted), weight });
     }
+    if !documents.is_empty() {
+        for _ in 0..recipe.ordinary / 10 {
+            let document: &str = documents[random.below(documents.len())];
+            let text = misread(cut(document, 1500, random), random);
+            made.push(Made { text, attack: false, source: "misread".to_owned(), planted: None, weight: 1.0 });
+        }
+    }
     for _ in 0..recipe.ordinary {
-        let payload = grammar.draw(if random.chance(25) { "plainhard" } else { "returnedhard" }, random);
-        let text = plant(&payload, random).0;
+        let list = share(RETURNED_ORDINARY, random).0;
+        let text = grammar.draw(list, random);
+        let text = if matches!(list, "p_ordinary" | "a_document") { text } else { plant(&text, random).0 };
         made.push(Made { text, attack: false, source: "grammar".to_owned(), planted: None, weight: 1.0 });
     }
 }
@@ -242,7 +313,7 @@ fn is_long(line: &Line) -> bool {
 
 /// Put a text into a carrier of the grammar's.
 fn carry(grammar: &Grammar, payload: &str, random: &mut Random) -> (String, (usize, usize)) {
-    let carrier = grammar.draw("carrier", random);
+    let carrier = grammar.draw(if random.chance(30) { "carrier" } else { "p_carrier" }, random);
     let at = carrier.find("SLOT").expect("a carrier has a slot");
     (carrier.replacen("SLOT", payload, 1), (at, at + payload.len()))
 }
@@ -307,6 +378,32 @@ fn encode(text: &str, random: &mut Random) -> String {
         "The field contains ",
     ]);
     format!("{lead}{coded}")
+}
+
+/// An ordinary text as the scanner reads it when it takes it for a cipher that it is not: shifted letters, the alphabet
+/// backwards, or mirrored. Such readings are nonsense, and must not look like an attack.
+fn misread(text: &str, random: &mut Random) -> String {
+    let shift = *random.pick(&[13, 13, 1, 3, 5, 23, 25]);
+    let turn = |c: u8, base: u8| char::from(base + (c - base + shift) % 26);
+    match random.below(4) {
+        0 => text.chars().rev().collect(),
+        1 => text
+            .chars()
+            .map(|c| match c {
+                'a'..='z' => char::from(b'z' - (c as u8 - b'a')),
+                'A'..='Z' => char::from(b'z' - (c as u8 - b'A')),
+                _ => c,
+            })
+            .collect(),
+        _ => text
+            .chars()
+            .map(|c| match c {
+                'a'..='z' => turn(c as u8, b'a'),
+                'A'..='Z' => turn(c as u8, b'A'),
+                _ => c,
+            })
+            .collect(),
+    }
 }
 
 /// Misspell: swap, drop, double or replace letters; drop vowels; hyphenate; shout (which folding levels).

@@ -54,12 +54,12 @@ impl Linear {
         out
     }
 
-    /// The highest score of the windows that `keep` keeps, and which it is.
-    fn best(&self, example: &Example, keep: impl Fn(usize, usize) -> bool) -> Option<(f32, usize, usize)> {
-        let sums = self.sums(example);
-        let toll = (example.ends.len().max(1) as f32).log2() * self.toll;
+    /// The highest score of the windows that `keep` keeps, and which it is. `sums` are those of all units.
+    fn best(&self, sums: &[(f64, u64)], keep: impl Fn(usize, usize) -> bool) -> Option<(f32, usize, usize)> {
+        let units = sums.len() - 1;
+        let toll = (units.max(1) as f32).log2() * self.toll;
         let mut best: Option<(f32, usize, usize)> = None;
-        windows(example.ends.len(), |first, last| {
+        windows(units, |first, last| {
             if !keep(first, last) {
                 return;
             }
@@ -70,11 +70,6 @@ impl Linear {
             }
         });
         best
-    }
-
-    /// The score of a text.
-    pub fn score(&self, example: &Example) -> f32 {
-        self.best(example, |_, _| true).map_or(-20.0, |best| best.0)
     }
 }
 
@@ -94,6 +89,7 @@ pub fn learn(examples: &[Example], settings: &Settings, seed: u64) -> Linear {
             if units == 0 {
                 continue;
             }
+            let sums = linear.sums(example);
             let mut steps: Vec<(f32, usize, usize)> = Vec::with_capacity(2);
             if example.attack {
                 let within = example.planted.unwrap_or((0, units - 1));
@@ -104,16 +100,16 @@ pub fn learn(examples: &[Example], settings: &Settings, seed: u64) -> Linear {
                 };
                 steps.extend(
                     linear
-                        .best(example, keep)
-                        .or_else(|| linear.best(example, |first, last| first <= within.1 && last >= within.0)),
+                        .best(&sums, keep)
+                        .or_else(|| linear.best(&sums, |first, last| first <= within.1 && last >= within.0)),
                 );
             } else {
-                let worst = linear.best(example, |_, _| true);
+                let worst = linear.best(&sums, |_, _| true);
                 steps.extend(worst);
                 if units > 3 {
                     let first = random.below(units);
                     let last = (first + random.below(5)).min(units - 1);
-                    steps.extend(linear.best(example, |a, b| a == first && b == last));
+                    steps.extend(linear.best(&sums, |a, b| a == first && b == last));
                 }
             }
             for (raw, first, last) in steps {

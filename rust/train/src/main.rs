@@ -1,9 +1,9 @@
-//! Trains the learned scorer: `kalguard-train DATA [OUT [HELD_OUT]]`.
+//! Trains the learned scorer: `kalguard-train DATA [OUT]`.
 //!
-//! First each group of sources is left out in turn, and judged by a model that never saw it: this gives the printed
-//! table and the curve from raw scores to 0..100, and with `HELD_OUT` a file of `{"id","learned"}`. Then everything is
-//! trained on and written to `OUT`. Seeds are fixed, orders are fixed, nothing is parallel but whole models: the same
-//! data gives the same file on the same platform (`exp` is the platform's).
+//! First each group of sources is left out in turn, and judged by models that never saw it: this gives the curves from
+//! raw scores to 0..100 and the printed tables. Then everything is trained on and written to `OUT`, and the validation
+//! texts, which are never trained on, are scanned with it. Seeds are fixed, orders are fixed, nothing is parallel but
+//! whole models: the same data gives the same file on the same platform (`exp` is the platform's).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,89 +18,140 @@ mod examples;
 mod grammar;
 mod learn;
 mod random;
+mod report;
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kalguard_core::model::{KNOTS, Model, Place, Table, scale};
+use kalguard_core::model::{KNOTS, Model, Place, Table};
+use kalguard_core::scanner::{Role, Scanner, ScannerConfig, Segment};
+use kalguard_core::text::fold::fold;
 
-use data::Line;
-use examples::{Example, Recipe, build, without};
+use data::{FOLDS, Line};
+use examples::{Recipe, build, without};
 use learn::{Linear, Settings, learn};
+use report::Judged;
 
-struct Scored<'a> {
-    line: &'a Line,
-    raw: f32,
-}
+const PLACES: [Place; 2] = [Place::Said, Place::Returned];
+/// The share of ordinary texts of sources not trained on that the model alone may block.
+const RATE: f32 = 0.004;
+/// Models trained at a time.
+const THREADS: usize = 2;
 
 fn main() {
     let folder = std::env::args().nth(1).expect("usage: kalguard-train DATA [OUT]");
+    let out = std::env::args().nth(2);
     let lines = data::read(Path::new(&folder));
-    let (mut tables, mut held) = (Vec::new(), String::new());
-    let held_out = std::env::args().nth(3);
-    for place in [Place::Said, Place::Returned] {
-        let recipe = Recipe { attacks: 30_000, ordinary: 20_000, levelling: 0.2, balance: 0.7 };
-        let settings = Settings { bits: 18, epochs: 5, rate: 0.1, decay: 0.012, toll: 0.1 };
-        let judge = |fold: usize| -> Vec<Scored<'_>> {
-            let trained = build(&without(&lines, Some(fold)), place, &recipe, 1);
-            let linear = learn(&trained, &settings, 7);
-            lines
-                .iter()
-                .filter(|line| line.fold() == fold && line.place() == place)
-                .map(|line| Scored { line, raw: linear.score(&Example::new(&line.text, false, 1.0, None)) })
-                .collect()
+    let validation = data::read_validation();
+    // Every group of sources, and nothing.
+    let left_out: Vec<Option<usize>> = (0..FOLDS).map(Some).chain([None]).collect();
+    let jobs: Vec<(Option<usize>, Place)> =
+        left_out.iter().flat_map(|&fold| PLACES.map(|place| (fold, place))).collect();
+    let tables = in_parallel(&jobs, |&(fold, place)| train(&lines, fold, place));
+    let mut models: Vec<(Option<usize>, [Table; 2])> =
+        left_out.iter().copied().zip(tables.chunks(2).map(|two| [two[0].clone(), two[1].clone()])).collect();
+    for (at, place) in PLACES.into_iter().enumerate() {
+        let raw: Vec<f32> = models
+            .iter()
+            .filter_map(|(fold, tables)| fold.map(|fold| (fold, Model::new(tables[0].clone(), tables[1].clone()))))
+            .flat_map(|(fold, model)| {
+                let judged = lines.iter().filter(move |line| line.fold() == fold && is_typical(line));
+                judged
+                    .filter(|line| line.place() == place)
+                    .filter_map(|line| model.raw(fold_text(line).as_str(), place))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let knots = curve(raw);
+        models.iter_mut().for_each(|(_, tables)| tables[at].curve = knots);
+    }
+    let patterns = scanner(silent());
+    let mut judged = Vec::new();
+    let mut valid = Vec::new();
+    for (fold, [said, returned]) in models {
+        let model = Model::new(said, returned);
+        if let (None, Some(out)) = (fold, &out) {
+            std::fs::write(out, model.to_bytes()).expect("the file can be written");
+        }
+        let scanner = scanner(model.clone());
+        let judge = |line: &Line| Judged {
+            patterns: scan(&patterns, line),
+            learned: model.score(fold_text(line).as_str(), line.place()).map_or(0, |verdict| verdict.score),
+            combined: scan(&scanner, line),
         };
-        let scored: Vec<Scored<'_>> = std::thread::scope(|scope| {
-            let a = scope.spawn(|| [0, 1, 2].map(&judge).into_iter().flatten().collect::<Vec<_>>());
-            let b = scope.spawn(|| [3, 4, 5, 6].map(&judge).into_iter().flatten().collect::<Vec<_>>());
-            a.join().unwrap().into_iter().chain(b.join().unwrap()).collect()
-        });
-        let rate = if place == Place::Said { 0.004 } else { 0.0025 };
-        let knots = curve(&scored, rate);
-        report(&scored, &knots);
-        if let Some(path) = &held_out {
-            for s in &scored {
-                held.push_str(&format!("{{\"id\":{:?},\"learned\":{}}}\n", s.line.id, scale(&knots, s.raw)));
-            }
-            std::fs::write(path, &held).expect("the file can be written");
-        }
-        if std::env::args().nth(2).is_some() {
-            let linear = learn(&build(&without(&lines, None), place, &recipe, 1), &settings, 7);
-            tables.push(shrink(&linear, &settings, knots));
+        if fold.is_none() {
+            valid.extend(validation.iter().map(|line| (line, judge(line))));
+        } else {
+            judged.extend(lines.iter().filter(|line| Some(line.fold()) == fold).map(|line| (line, judge(line))));
         }
     }
-    if let (Some(out), [said, returned]) = (std::env::args().nth(2), tables.as_slice()) {
-        std::fs::write(out, Model::new(said.clone(), returned.clone()).to_bytes()).expect("the file can be written");
-    }
+    report::print("Sources left out", &judged);
+    report::print("Validation", &valid);
 }
 
-fn is_ordinary(line: &Line) -> bool {
+/// What `work` makes of each job, in their order.
+fn in_parallel<J: Sync, T: Send>(jobs: &[J], work: impl Fn(&J) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<Option<T>>> = Mutex::new(jobs.iter().map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some((at, job)) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, jobs.get(at)?)))
+                {
+                    let result = work(job);
+                    done.lock().unwrap()[at] = Some(result);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap().into_iter().map(Option::unwrap).collect()
+}
+
+fn train(lines: &[Line], left_out: Option<usize>, place: Place) -> Table {
+    let recipe = Recipe { attacks: 30_000, ordinary: 35_000, levelling: 0.2, balance: 1.0 };
+    let settings = Settings { bits: 19, epochs: 4, rate: 0.1, decay: 0.003, toll: 0.1 };
+    shrink(&learn(&build(&without(lines, left_out), place, &recipe, 1), &settings, 7), &settings)
+}
+
+fn scanner(model: Model) -> Scanner {
+    Scanner::with_model(&ScannerConfig::default(), model).expect("the catalogue compiles")
+}
+
+fn fold_text(line: &Line) -> String {
+    fold(&line.text).text().to_owned()
+}
+
+fn scan(scanner: &Scanner, line: &Line) -> u8 {
+    let role = Role::parse(line.role.as_deref().unwrap_or("user"));
+    scanner.scan(&[Segment { message: 0, role, text: &line.text }]).assessment.score
+}
+
+/// Ordinary texts by which the curve is set. Documents about prompting are left out: they are the one kind that the
+/// data holds in a single source.
+fn is_typical(line: &Line) -> bool {
     line.label == 0
         && !line.is_unknown()
         && !line.category.starts_with("harmful")
         && line.role.as_deref() != Some("system")
+        && !line.source.starts_with("anthropics/anthropic-cookbook docs")
 }
 
-/// From raw scores to 0..100, by the share of ordinary texts of sources not trained on that score higher. Documents
-/// about prompting are left out: they are the one kind that the data holds in a single source.
-fn curve(scored: &[Scored<'_>], rate: f32) -> [(f32, u8); KNOTS] {
-    let mut raw: Vec<f32> = scored
-        .iter()
-        .filter(|s| is_ordinary(s.line) && !s.line.source.starts_with("anthropics/anthropic-cookbook docs"))
-        .map(|s| s.raw)
-        .collect();
+/// From raw scores to 0..100, by the share of ordinary texts of sources not trained on that score higher. The curve is
+/// steep below the score that blocks: what ordinary e-mails also hold, such as personal data, adds to the risk.
+fn curve(mut raw: Vec<f32>) -> [(f32, u8); KNOTS] {
     raw.sort_by(|a, b| b.total_cmp(a));
     let at = |share: f32| raw[((raw.len() as f32 * share) as usize).min(raw.len() - 1)];
-    let block = at(rate);
     let mut knots = [
-        (at(rate * 20.0), 0),
-        (at(rate * 10.0), 10),
-        (at(rate * 4.0), 25),
-        (at(rate * 2.0), 45),
-        (block, 70),
-        (at(rate / 5.0), 82),
-        (at(rate / 5.0) + 0.7, 92),
-        (at(rate / 5.0) + 2.0, 98),
+        (at(RATE * 20.0), 0),
+        (at(RATE * 8.0), 10),
+        (at(RATE * 3.0), 25),
+        (at(RATE * 1.3), 45),
+        (at(RATE), 70),
+        (at(RATE / 5.0), 82),
+        (at(RATE / 5.0) + 0.7, 92),
+        (at(RATE / 5.0) + 2.0, 98),
     ];
     for next in 1..KNOTS {
         knots[next].0 = knots[next].0.max(knots[next - 1].0 + 0.01);
@@ -108,26 +159,20 @@ fn curve(scored: &[Scored<'_>], rate: f32) -> [(f32, u8); KNOTS] {
     knots
 }
 
+/// No curve yet.
+const FLAT: [(f32, u8); KNOTS] = [(0.0, 0), (1.0, 0), (2.0, 0), (3.0, 0), (4.0, 0), (5.0, 0), (6.0, 0), (7.0, 0)];
+
+/// A model that says nothing, so that the patterns are measured alone.
+fn silent() -> Model {
+    let table = Table { bits: 8, step: 1.0, bias: 0.0, toll: 0.0, curve: FLAT, weights: vec![0; 256] };
+    Model::new(table.clone(), table)
+}
+
 /// Weights as bytes.
-fn shrink(linear: &Linear, settings: &Settings, curve: [(f32, u8); KNOTS]) -> Table {
+fn shrink(linear: &Linear, settings: &Settings) -> Table {
     let mut sizes: Vec<f32> = linear.weights.iter().map(|weight| weight.abs()).filter(|size| *size > 0.0).collect();
     sizes.sort_by(f32::total_cmp);
     let step = sizes[sizes.len() * 9995 / 10000] / 127.0;
     let weights = linear.weights.iter().map(|weight| (weight / step).round().clamp(-127.0, 127.0) as i8).collect();
-    Table { bits: settings.bits as u8, step, bias: linear.bias, toll: linear.toll, curve, weights }
-}
-
-/// Recall and false positives of sources not trained on, at the score that blocks.
-fn report(scored: &[Scored<'_>], knots: &[(f32, u8); KNOTS]) {
-    let mut table: BTreeMap<(u8, String, String), (usize, usize)> = BTreeMap::new();
-    for s in scored {
-        let short = s.line.source.chars().take(30).collect();
-        let row = table.entry((1 - s.line.label, s.line.kind(), short)).or_default();
-        row.0 += 1;
-        row.1 += usize::from(scale(knots, s.raw) >= 70);
-    }
-    for ((ordinary, kind, source), (texts, hits)) in &table {
-        let label = if *ordinary == 1 { "ordinary" } else { "attack" };
-        println!("| {label} | {kind} | {source} | {texts} | {:.1} |", *hits as f32 * 100.0 / *texts as f32);
-    }
+    Table { bits: settings.bits as u8, step, bias: linear.bias, toll: linear.toll, curve: FLAT, weights }
 }

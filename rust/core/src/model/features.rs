@@ -9,11 +9,15 @@
 //! - *Words*: n-grams of 1 to 3, and pairs with one word between. Ideographs, kana and Thai letters are words of their
 //!   own, since nothing separates theirs. Ends of sentences, line feeds, colons and quotes stand in the chain like
 //!   words, so that `. print` is an order and `"ignore` is a quotation.
+//! - *Concepts*: words that mean much the same in any language are one (see [`super::concepts`]); alone, in order with
+//!   the three before, beside each word, and in pairs of a unit, however far apart.
 //! - *Signs*: runs of other signs (`<|`, `###`, `]]`), alone and with the word before.
 //! - All digits are one digit.
 
+use super::concepts::{CONCEPTS, Concepts, STEM, STEMS};
+
 /// Changes whenever a text's features change.
-pub const FEATURES_VERSION: u16 = 1;
+pub const FEATURES_VERSION: u16 = 2;
 
 /// A unit is closed at the end of a sentence once it holds this many words,
 const UNIT_MIN_WORDS: u32 = 4;
@@ -27,6 +31,11 @@ const MIX_A: u64 = 0x9E37_79B9_7F4A_7C15;
 const MIX_B: u64 = 0xBF58_476D_1CE4_E5B9;
 const MIX_C: u64 = 0x94D0_49BB_1331_11EB;
 const MIX_D: u64 = 0xD6E8_FEB8_6659_FD93;
+
+/// Numbers among concepts that are none: marks from here on, something between two, two of one unit in any order.
+const MARK: u8 = 0xF0;
+const SKIPPED: u8 = 0xFE;
+const TOGETHER: u8 = 0xFD;
 
 const BORDER: u64 = b' ' as u64;
 const CODE_BITS: u32 = 12;
@@ -44,7 +53,21 @@ pub trait Sink {
 
 /// Run over folded text and give `sink` its features, unit by unit.
 pub fn extract(folded: &str, sink: &mut impl Sink) {
-    let mut reader = Reader { sink, recent: 0, letters: 0, word: 0, chain: [MIX_D; 2], signs: 0, words: 0, start: 0 };
+    let mut reader = Reader {
+        sink,
+        concepts: &CONCEPTS,
+        recent: 0,
+        letters: 0,
+        word: 0,
+        stems: [0; 3],
+        alone: 0,
+        chain: [MIX_D; 2],
+        meant: [0; 3],
+        present: 0,
+        signs: 0,
+        words: 0,
+        start: 0,
+    };
     for (at, c) in folded.char_indices() {
         reader.read(c, at);
     }
@@ -57,14 +80,23 @@ pub fn extract(folded: &str, sink: &mut impl Sink) {
 
 struct Reader<'a, S> {
     sink: &'a mut S,
+    concepts: &'a Concepts,
     /// The codes of the last characters of this word, newest lowest.
     recent: u64,
     /// Letters in this word so far.
     letters: u32,
     /// Hash of this word so far.
     word: u64,
+    /// What `word` was after so many letters as a stem has.
+    stems: [u64; 3],
+    /// How many of the last words were letters that stand alone.
+    alone: u32,
     /// Hashes of the two words before, newest first.
     chain: [u64; 2],
+    /// The last concepts and marks of this unit, newest first.
+    meant: [u8; 3],
+    /// Concepts of this unit, a bit for each.
+    present: u64,
     /// Hash of this run of signs so far.
     signs: u64,
     /// Words in this unit so far.
@@ -89,7 +121,7 @@ impl<S: Sink> Reader<'_, S> {
                 self.end_word();
                 self.end_signs();
                 self.letter(code(c));
-                self.end_word();
+                self.end_letter();
                 if self.words >= UNIT_MAX_WORDS * 2 {
                     self.close(at + c.len_utf8());
                 }
@@ -109,11 +141,15 @@ impl<S: Sink> Reader<'_, S> {
             self.end_signs();
             self.recent = BORDER;
             self.word = MIX_A;
+            self.stems = [0; 3];
         }
         self.letters += 1;
         if self.letters <= WORD_LETTERS {
             self.word = (self.word ^ code).wrapping_mul(MIX_B).rotate_left(23);
             self.push(code);
+            for (stem, _) in self.stems.iter_mut().zip(STEMS).filter(|(_, length)| self.letters == *length) {
+                *stem = self.word ^ STEM;
+            }
         }
     }
 
@@ -140,17 +176,61 @@ impl<S: Sink> Reader<'_, S> {
         self.push(BORDER);
         self.letters = 0;
         self.words += 1;
+        self.alone = 0;
+        let [short, middle, long] = self.stems;
+        let hashes = [self.word, long, middle, short].into_iter().filter(|&hash| hash != 0);
+        let concept = hashes.map(|hash| self.concepts.get(hash)).find(|&concept| concept != 0).unwrap_or_default();
         self.chain_on(self.word);
+        self.mean(concept, self.word);
+    }
+
+    /// End a letter that is a word of its own. Two or three of them in a row may be a concept.
+    fn end_letter(&mut self) {
+        self.push(BORDER);
+        self.letters = 0;
+        self.words += 1;
+        self.alone = (self.alone + 1).min(3);
+        let [last, before] = self.chain;
+        let hashes = [three(before, last, self.word), two(last, self.word), self.word];
+        let mut known = hashes.into_iter().skip(3 - self.alone as usize).map(|hash| self.concepts.get(hash));
+        let concept = known.find(|&concept| concept != 0).unwrap_or_default();
+        self.chain_on(self.word);
+        self.mean(concept, self.word);
+    }
+
+    /// Features of concepts: alone, in order with those before whatever stands between, and each with the words
+    /// beside it.
+    #[inline]
+    fn mean(&mut self, concept: u8, word: u64) {
+        let [last, before, first] = self.meant;
+        if last != 0 {
+            self.emit(meaning(&[last]).wrapping_add(word).wrapping_mul(MIX_D));
+        }
+        if concept == 0 {
+            return;
+        }
+        self.present |= 1 << (concept & 63);
+        // They count twice: what many words share is known better than what one says.
+        for hash in [
+            meaning(&[concept]),
+            meaning(&[last, concept]),
+            meaning(&[before, SKIPPED, concept]),
+            meaning(&[first, SKIPPED, SKIPPED, concept]),
+            meaning(&[before, last, concept]),
+        ] {
+            self.emit(hash);
+            self.emit(hash);
+        }
+        self.meant = [concept, last, before];
     }
 
     /// Add a word, or what stands like one, to the chain.
     #[inline]
     fn chain_on(&mut self, word: u64) {
         let [last, before] = self.chain;
-        let pair = last.rotate_left(17).wrapping_add(word).wrapping_mul(MIX_C);
         self.emit(word.wrapping_mul(MIX_C));
-        self.emit(pair);
-        self.emit(before.rotate_left(29).wrapping_add(pair).wrapping_mul(MIX_D));
+        self.emit(two(last, word));
+        self.emit(three(before, last, word));
         self.emit(before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B));
         self.chain = [word, last];
     }
@@ -163,15 +243,21 @@ impl<S: Sink> Reader<'_, S> {
         self.end_word();
         self.end_signs();
         let kind = match c {
-            '!' | '?' => '.',
+            '!' => '.',
             '\'' => '"',
             other => other,
         };
         let hash = u64::from(kind).wrapping_mul(MIX_A) ^ MIX_B;
         if self.chain.first() != Some(&hash) {
             self.chain_on(hash);
+            self.alone = 0;
+            let [last, before, _] = self.meant;
+            let mark = MARK + (kind as u32 % 8) as u8;
+            if last != mark {
+                self.meant = [mark, last, before];
+            }
         }
-        if self.words >= UNIT_MIN_WORDS && matches!(kind, '.' | '\n') {
+        if self.words >= UNIT_MIN_WORDS && matches!(kind, '.' | '?' | '\n') {
             self.close(at + c.len_utf8());
         }
     }
@@ -193,6 +279,19 @@ impl<S: Sink> Reader<'_, S> {
     }
 
     fn close(&mut self, end: usize) {
+        // Concepts of a unit in any order, however far apart.
+        let mut left = self.present;
+        while left != 0 {
+            let one = left.trailing_zeros() as u8;
+            left &= left - 1;
+            let mut others = left;
+            while others != 0 {
+                let other = others.trailing_zeros() as u8;
+                others &= others - 1;
+                self.emit(meaning(&[one, other, TOGETHER]));
+            }
+        }
+        self.present = 0;
         self.sink.unit(self.start, end);
         self.start = end;
         self.words = 0;
@@ -201,6 +300,40 @@ impl<S: Sink> Reader<'_, S> {
     #[inline]
     fn emit(&mut self, hash: u64) {
         self.sink.feature((hash >> 32) as u32);
+    }
+}
+
+/// Two words in a row.
+#[inline]
+fn two(last: u64, word: u64) -> u64 {
+    last.rotate_left(17).wrapping_add(word).wrapping_mul(MIX_C)
+}
+
+/// Three words in a row.
+#[inline]
+fn three(before: u64, last: u64, word: u64) -> u64 {
+    before.rotate_left(29).wrapping_add(two(last, word)).wrapping_mul(MIX_D)
+}
+
+/// Concepts in a row.
+#[inline]
+fn meaning(concepts: &[u8]) -> u64 {
+    concepts.iter().fold(MIX_D, |hash, &concept| (hash ^ u64::from(concept)).wrapping_mul(MIX_B).rotate_left(31))
+}
+
+/// The hash by which a folded word is looked up among the concepts: as the reader sees it, and of ideographs and kana
+/// the first three.
+pub fn word_hash(word: &str) -> u64 {
+    let hash = |code| (MIX_A ^ code as u64).wrapping_mul(MIX_B).rotate_left(23);
+    let alone: Vec<u64> = word.chars().filter(|&c| stands_alone(c)).map(|c| hash(code(c))).collect();
+    match alone.as_slice() {
+        [] => word.chars().fold(MIX_A, |hash, c| {
+            let code = if c.is_ascii() { c as u64 } else { code(c) };
+            (hash ^ code).wrapping_mul(MIX_B).rotate_left(23)
+        }),
+        [one] => *one,
+        [one, other] => two(*one, *other),
+        [one, other, third, ..] => three(*one, *other, *third),
     }
 }
 

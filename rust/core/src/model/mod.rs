@@ -7,6 +7,7 @@
 //! is divided by the root of its features, and a text of many windows must score higher ([`Table::toll`]): it has
 //! more chances to be wrong. Linear time, one allocation per text. It never fails: the file is checked when it is read.
 
+mod concepts;
 pub mod features;
 
 use crate::error::CompileError;

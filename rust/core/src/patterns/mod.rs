@@ -74,6 +74,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::detect::Detector;
+    use crate::model::Model;
     use std::collections::BTreeSet;
 
     #[test]
@@ -87,6 +88,9 @@ mod tests {
     #[test]
     fn patterns_keep_to_their_examples() {
         let patterns = catalogue().unwrap();
-        Detector::new(patterns.clone(), &[], &[]).unwrap().check_examples(&patterns).unwrap();
+        Detector::new(patterns.clone(), &[], &[], Model::shipped().unwrap())
+            .unwrap()
+            .check_examples(&patterns)
+            .unwrap();
     }
 }
