@@ -19,6 +19,7 @@ pub struct Line {
     /// What kind of text it is.
     pub category: String,
     /// Where it comes from.
+    #[serde(default)]
     pub source: String,
     /// Who says it.
     #[serde(default)]
@@ -103,7 +104,19 @@ pub fn read(folder: &Path) -> Vec<Line> {
 
 /// Texts that are only measured on: written apart from the templates, and never trained on.
 pub fn read_validation() -> Vec<Line> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("validation");
+    read_own("validation")
+}
+
+/// Texts written one by one for training. What a tool returns, and is an attack, is the planted part alone.
+pub fn read_texts() -> Vec<Line> {
+    let name =
+        |line: Line| Line { source: format!("own texts, {}", line.id.split('-').next().unwrap_or_default()), ..line };
+    read_own("texts").into_iter().map(name).collect()
+}
+
+/// Every file of lines in a folder beside this crate's sources, in the order of their names.
+fn read_own(folder: &str) -> Vec<Line> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
         .unwrap_or_default();
