@@ -10,8 +10,6 @@ use serde::Deserialize;
 /// One line of the data.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Line {
-    /// Its id.
-    pub id: String,
     /// The text.
     pub text: String,
     /// 1 for an attack.

@@ -324,7 +324,7 @@ fn meaning(concepts: &[u8]) -> u64 {
 /// The hash by which a folded word is looked up among the concepts: as the reader sees it, and of ideographs and kana
 /// the first three.
 pub fn word_hash(word: &str) -> u64 {
-    let hash = |code| (MIX_A ^ code as u64).wrapping_mul(MIX_B).rotate_left(23);
+    let hash = |code: u64| (MIX_A ^ code).wrapping_mul(MIX_B).rotate_left(23);
     let alone: Vec<u64> = word.chars().filter(|&c| stands_alone(c)).map(|c| hash(code(c))).collect();
     match alone.as_slice() {
         [] => word.chars().fold(MIX_A, |hash, c| {
