@@ -179,9 +179,7 @@ mod tests {
 
     #[test]
     fn letters_that_look_alike_are_one() {
-        for (like, letter) in
-            [('ꓲ', "l"), ('Ꮐ', "g"), ('ո', "n"), ('\u{1d11}', "o"), ('ꭇ', "r"), ('⠑', "e"), ('ŋ', "n")]
-        {
+        for (like, letter) in [('ꓲ', "l"), ('Ꮐ', "g"), ('ո', "n"), ('\u{1d11}', "o"), ('⠑', "e"), ('ŋ', "n")] {
             assert_eq!(skeleton(like), Some(letter), "{like}");
         }
         assert_eq!(enclosed('⒤'), Some('i'));
