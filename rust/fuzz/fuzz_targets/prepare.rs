@@ -1,43 +1,55 @@
 //! Text preparation: every reading can be made of every text, and leads back to where it came from.
 #![no_main]
 
-use kalguard_core::text::decode::{MAX_DEPTH, decode};
-use kalguard_core::text::disguise::{backwards, suspect, unleet, unrot13, unspace};
+use kalguard_core::text::decode::{MAX_DEPTH, decode, decode_runs};
+use kalguard_core::text::disguise::disguises;
 use kalguard_core::text::fold::{fold, narrow};
+use kalguard_core::text::splice::{splice, unspace};
+use kalguard_core::text::survey::Survey;
 use kalguard_core::text::{Span, View, align, tag_runs};
 use libfuzzer_sys::fuzz_target;
 
+/// All readings of one text together may be this many times as long, or they are not read further.
+const READINGS: usize = 16;
+/// The readings of one text at one level may be this many times as long.
+const WIDEST: usize = 8;
+
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
-    read(&text, 0);
+    let mut budget = READINGS * text.len();
+    read(&text, 0, &mut budget);
 });
 
-fn read(text: &str, depth: usize) {
+fn read(text: &str, depth: usize, budget: &mut usize) {
     let folded = fold(text);
     leads_back(&folded, text);
     keeps_letters(&folded, text, |part| fold(part).text().to_owned());
-    same_length(folded.text());
+    blanks(&folded);
     let runs = tag_runs(text);
     runs.iter().for_each(|span| is_on_boundaries(text, span));
     assert!(runs.is_sorted_by(|a, b| a.end <= b.start), "runs of tags are apart, and in order");
-    blanks(&folded);
-
     if let Some(view) = narrow(text) {
         leads_back(&view, text);
         keeps_letters(&view, text, |part| narrow(part).map_or(part.to_owned(), |view| view.text().to_owned()));
         assert_ne!(view.text(), text, "a reading that is the text is none");
     }
-    if let Some(view) = unspace(text) {
-        leads_back(&view, text);
-        leads_back(&fold(view.text()), view.text());
-    }
-    if depth < MAX_DEPTH {
-        let views = decode(text);
-        let bytes: usize = views.iter().map(|view| view.text().len()).sum();
-        assert!(bytes <= 4 * text.len(), "{bytes} bytes decoded from {}", text.len());
-        for view in views {
-            leads_back(&view, text);
-            read(view.text(), depth + 1);
+
+    let survey = Survey::of(folded.text());
+    let spelt = disguises(folded.text(), &survey);
+    spelt.iter().for_each(|view| leads_back(view, folded.text()));
+    let mut views = decode(text, &survey);
+    views.iter().for_each(|view| leads_back(view, text));
+    // What the survey does not ask for must work all the same.
+    let unasked = decode_runs(text).into_iter().chain(unspace(text)).chain(splice(text));
+    unasked.for_each(|view| leads_back(&view, text));
+
+    views.extend(spelt);
+    let bytes: usize = views.iter().map(|view| view.text().len()).sum();
+    assert!(bytes <= WIDEST * text.len(), "{bytes} bytes read from {}", text.len());
+    for view in views.iter().filter(|_| depth + 1 < MAX_DEPTH) {
+        if let Some(left) = budget.checked_sub(view.text().len()) {
+            *budget = left;
+            read(view.text(), depth + 1, budget);
         }
     }
 }
@@ -67,22 +79,6 @@ fn keeps_letters(view: &View, source: &str, reading: impl Fn(&str) -> String) {
 
 fn is_on_boundaries(text: &str, span: &Span) {
     assert!(span.start <= span.end && text.get(span.clone()).is_some(), "{span:?} is no part of {text:?}");
-}
-
-/// Disguises of a folded text keep its length, so that places stay what they are.
-fn same_length(folded: &str) {
-    let turned = unrot13(folded);
-    assert_eq!(unrot13(&turned), folded);
-    let mirrored = backwards(folded);
-    assert_eq!(backwards(&mirrored), folded);
-    let letters = unleet(folded);
-    for other in [&turned, &mirrored].into_iter().chain(&letters) {
-        assert_eq!(other.len(), folded.len());
-        let _ = suspect(other);
-    }
-    if let Some(letters) = letters {
-        assert!(folded.char_indices().map(|(at, _)| at).eq(letters.char_indices().map(|(at, _)| at)));
-    }
 }
 
 /// Spans of any kind can be widened to characters and blanked, and nothing moves.
