@@ -13,7 +13,7 @@ ROLES = ("user", "assistant", "user", "tool", "assistant")
 
 
 def _listed(words: str) -> list[str]:
-    return [word.strip() for word in words.replace("\n", " ").split(";")]
+    return [" ".join(entry.split()) for entry in words.split(";")]
 
 
 THINGS = _listed(
