@@ -66,9 +66,8 @@ class Work(NamedTuple):
 
 def test_kalguard(benchmark: Any, firewall: PromptFirewall, size: str) -> None:
     inspections = Work(firewall.inspect, [_request(messages) for messages in INPUTS[size]]).run(benchmark, size)
-    assert all(inspection.passed for inspection in inspections)
-    categories = {finding.category for inspection in inspections for finding in inspection.risk.findings}
-    assert all(category.startswith("abnormality.") for category in categories), categories
+    # The learned scorer may have its doubts about one of so many texts; they must have no effect.
+    assert all(inspection.passed and inspection.sanitized_messages is None for inspection in inspections)
 
 
 @pytest.mark.parametrize("engine", ["re2_set", "hyperscan_database"])
