@@ -43,10 +43,10 @@ impl<'a> Rewrite<'a> {
 
     fn finish_change(&mut self) {
         if self.changes > 0 {
-            let end = (self.done + AROUND).min(self.text.len());
-            self.copy(self.done..end);
-            if end < self.text.len() {
-                self.view.push('\n', end..end);
+            // Copying goes on to the end of a character, and moves `done` there.
+            self.copy(self.done..(self.done + AROUND).min(self.text.len()));
+            if self.done < self.text.len() {
+                self.view.push('\n', self.done..self.done);
             }
         }
     }
