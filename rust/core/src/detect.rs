@@ -145,13 +145,14 @@ impl Detector {
                 lead_back(trail, joined.origin(lower.origin(span)))
             });
         }
-        let written = joined.into_iter().chain(decode(text, &survey)).map(|view| (view, None));
-        let spelt = disguises(folded.text(), &survey).into_iter().map(|view| (view, Some(&folded)));
-        for (view, over) in written.chain(spelt) {
+        let written = joined.into_iter().chain(decode(text, &survey)).map(|view| (view, None, depth + 1));
+        // A spelling game is the last layer: what is spelt out is not spelt out again, which saves most of the readings.
+        let spelt = disguises(folded.text(), &survey).into_iter().map(|view| (view, Some(&folded), MAX_DEPTH));
+        for (view, over, depth) in written.chain(spelt) {
             let deeper: Vec<&View> = trail.iter().copied().chain(over).chain([&view]).collect();
             if let Some(left) = found.budget.checked_sub(view.text().len()) {
                 found.budget = left;
-                self.read_all(view.text(), &deeper, depth + 1, found);
+                self.read_all(view.text(), &deeper, depth, found);
             }
         }
     }

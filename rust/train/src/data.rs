@@ -105,10 +105,9 @@ pub fn read_validation() -> Vec<Line> {
     read_own("validation")
 }
 
-/// Texts written one by one for training. What a tool returns, and is an attack, is the planted part alone.
+/// Texts written one by one for training.
 pub fn read_texts() -> Vec<Line> {
-    let name =
-        |line: Line| Line { source: format!("own texts, {}", line.id.split('-').next().unwrap_or_default()), ..line };
+    let name = |line: Line| Line { source: format!("own texts, {}", line.category), ..line };
     read_own("texts").into_iter().map(name).collect()
 }
 

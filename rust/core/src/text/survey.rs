@@ -291,7 +291,9 @@ impl Surveyor {
         }
         self.shown += 1;
         self.joint = match (self.joint, byte) {
-            (Joint::Quote, b'+' | b'.' | b',' | b'&' | b'|') => Joint::Concatenation,
+            (Joint::Quote, b'+' | b'.' | b'&' | b'|') => Joint::Concatenation,
+            // A list of texts is data, unless they are single letters.
+            (Joint::Quote, b',') if self.alone > 0 => Joint::Concatenation,
             (Joint::Sign, b'"' | b'\'') => Joint::Quote,
             (joint, _) => joint,
         };
