@@ -115,6 +115,12 @@ def sentence(chance: random.Random) -> str:
     return form.format(**_words(chance))
 
 
+def fact(chance: random.Random) -> str:
+    """One sentence that asks for nothing: what a tool returns, and an order in it would be an attack."""
+    facts = [form for form in STATEMENTS.splitlines() if not form.startswith("First")]
+    return chance.choice(facts).format(**_words(chance))
+
+
 def text(chance: random.Random, size: int) -> str:
     """Sentences and paragraphs of `size` characters."""
     written = sentence(chance)
@@ -171,7 +177,7 @@ def _code(chance: random.Random) -> str:
 
 def _rows(chance: random.Random) -> str:
     rows = [
-        {"item": words["t"], "state": words["q"], "count": words["n"], "note": sentence(chance)}
+        {"item": words["t"], "state": words["q"], "count": words["n"], "note": fact(chance)}
         for words in (_words(chance) for _ in range(chance.randint(4, 16)))
     ]
     return json.dumps({"rows": rows, "next": None})
