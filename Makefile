@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find rust -name '*.rs' -o -name 'Cargo.toml' | grep -v '^rust/fuzz') Cargo.toml Cargo.lock pyproject.toml
+SOURCES := $(shell find rust/core/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/fuzz') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help run build wheel test lint rust-test python-test bench train lock clean
