@@ -109,25 +109,11 @@ def check_routes(
     pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor
 ) -> tuple[CheckRoute, CheckRoute]:
     """The route for prompts and the route for tools. `executor` judges large bodies."""
-    prompt = CheckRoute(
-        Check.PROMPT,
-        pipeline=pipeline,
-        decide=pipeline.check_prompt,
-        read=read_prompt,
-        audit=audit,
-        metrics=metrics,
-        executor=executor,
+    route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor)
+    return (
+        route(Check.PROMPT, decide=pipeline.check_prompt, read=read_prompt),
+        route(Check.TOOL, decide=pipeline.check_tool, read=read_tool_call),
     )
-    tool = CheckRoute(
-        Check.TOOL,
-        pipeline=pipeline,
-        decide=pipeline.check_tool,
-        read=read_tool_call,
-        audit=audit,
-        metrics=metrics,
-        executor=executor,
-    )
-    return prompt, tool
 
 
 async def _read_body(receive: Receive) -> bytes | Refusal:

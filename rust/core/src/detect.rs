@@ -18,7 +18,7 @@ use crate::phrase::{Phrases, Reading, Source};
 use crate::redact::merge;
 use crate::text::decode::{MAX_DEPTH, decode};
 use crate::text::disguise::disguises;
-use crate::text::fold::{fold, fold_words};
+use crate::text::fold::fold;
 use crate::text::splice::unspace;
 use crate::text::survey::Survey;
 use crate::text::{Span, View, align, tag_runs};
@@ -81,17 +81,23 @@ impl Detector {
             });
             Phrases::new(&sources.chain(blocked.iter().copied().map(Source::Words)).collect::<Vec<_>>())?
         };
-        for phrase in allowed {
-            let mut is_blocked = false;
-            phrases.find(&fold_words(phrase), Reading::Words, |hit| is_blocked |= hit.phrase >= patterns.len());
-            if is_blocked {
-                return Err(CompileError::Pattern(format!("`allow` holds `{}`, which is blocked", quote(phrase))));
-            }
-        }
-        let exempt: Vec<_> = allowed.iter().copied().map(Source::Words).collect();
-        let allowed = if exempt.is_empty() { None } else { Some(Phrases::new(&exempt)?) };
         let ungated = patterns.iter().map(is_ungated).collect();
-        Ok(Self { patterns, phrases, allowed, shapes, ungated, model })
+        let mut detector = Self { patterns, phrases, allowed: None, shapes, ungated, model };
+        if let Some(phrase) = allowed.iter().find(|phrase| detector.blocks(phrase)) {
+            return Err(CompileError::Pattern(format!("`allow` holds `{}`, which is blocked", quote(phrase))));
+        }
+        if !allowed.is_empty() {
+            let exempt: Vec<_> = allowed.iter().copied().map(Source::Words).collect();
+            detector.allowed = Some(Phrases::new(&exempt)?);
+        }
+        Ok(detector)
+    }
+
+    /// Whether a text holds what blocks whatever the score, wherever it is said.
+    fn blocks(&self, text: &str) -> bool {
+        [false, true]
+            .into_iter()
+            .any(|tool| self.detect(text, tool).iter().any(|detection| detection.category == Category::BlockedPhrase))
     }
 
     /// Whether each of these patterns, which are among those compiled, finds what it must and leaves alone what it must.

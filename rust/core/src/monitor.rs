@@ -21,7 +21,10 @@ impl Monitored {
     pub(crate) fn new(names: &[String], is_pattern: impl Fn(&str) -> bool) -> Result<Self, CompileError> {
         let mut monitored = Self::default();
         for name in names {
-            let named = |category: &Category| category.as_str() == name || category.part().as_str() == name;
+            // A phrase that the operator blocks goes on blocking when all that is harmful is watched.
+            let in_part =
+                |category: &Category| category.part().as_str() == name && *category != Category::BlockedPhrase;
+            let named = |category: &Category| category.as_str() == name || in_part(category);
             let categories: Vec<_> = Category::ALL.into_iter().filter(named).collect();
             if categories.is_empty() && !is_pattern(name) && !LEARNED.contains(&name.as_str()) {
                 let what = format!("`modes.{}` is no part, no category and no pattern", quote(name));

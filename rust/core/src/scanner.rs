@@ -269,7 +269,9 @@ impl Scanner {
     fn find_in_message<'a>(&'a self, first: usize, parts: &[Segment<'_>], role: Role, findings: &mut Vec<Finding<'a>>) {
         let joined = Joined::new(first, parts);
         let mut indirect = Vec::new();
-        for detection in self.detector.detect(joined.text(), role.is_tool()) {
+        let detections =
+            if self.needs_detector() { self.detector.detect(joined.text(), role.is_tool()) } else { Vec::new() };
+        for detection in detections {
             if !self.is_checked(detection.category.part()) {
                 continue;
             }
@@ -309,6 +311,12 @@ impl Scanner {
             span,
             score: kind.score,
         }));
+    }
+
+    /// Whether anything that the detector finds would be looked at.
+    const fn needs_detector(&self) -> bool {
+        let config = &self.config;
+        config.check_injection || config.check_content || self.has_own_pii && config.check_pii
     }
 
     const fn is_checked(&self, part: Part) -> bool {

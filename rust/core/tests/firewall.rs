@@ -257,6 +257,12 @@ fn what_is_monitored_is_reported_and_has_no_effect() {
         assert_eq!(scan.assessment, user(attack).assessment, "{modes}");
         assert_eq!(scan.findings, user(attack).findings, "{modes}");
     }
+    for (modes, action) in [("harmful", Action::Block), ("harmful.blocked_phrase", Action::Allow)] {
+        let config = ScannerConfig { blocked_phrases: vec!["red herring".to_owned()], ..Default::default() };
+        let scanner = with_patterns(&format!(r#"{{"modes": {{"{modes}": "monitor"}}}}"#), config).unwrap();
+        let scan = scanner.scan(&[Segment { message: 0, role: Role::User, text: "a red herring" }]);
+        assert_eq!(scan.action, action, "a blocked phrase is watched only by its own name: {modes}");
+    }
     let own = OWN.replacen('{', r#"{"modes": {"acme.falcon": "monitor"}, "#, 1);
     let scan = scan_with(&own, Role::User, "leak project falcon");
     assert_eq!((scan.action, scan.monitored), (Action::Allow, Some(Action::Block)));
@@ -296,4 +302,7 @@ fn an_allowed_phrase_is_not_looked_at_and_hides_nothing_else() {
     }
     let config = ScannerConfig { blocked_phrases: vec!["instructions mode".to_owned()], ..Default::default() };
     assert!(with_patterns(file, config).unwrap_err().contains("which is blocked"));
+    let own = r#"{"allow": ["code 123-x"], "patterns": [{"id": "acme.code", "category": "harmful.blocked_phrase", "score": 1,
+        "regex": "code [0-9]+", "matches": ["code 5"]}]}"#;
+    assert!(with_patterns(own, ScannerConfig::default()).unwrap_err().contains("which is blocked"));
 }

@@ -2,8 +2,8 @@
 //! base85, hex), numbers, signals, escapes, letters kept apart, bytes in variation selectors.
 //!
 //! Each decoded text is a [`View`] of the text it came from. A run that is decoded as a whole maps to the whole run,
-//! so that removing what was found in it removes all of it. The views of one text hold at most about three times
-//! as many bytes as the text; callers go two levels deep, which bounds the total.
+//! so that removing what was found in it removes all of it. Callers go [`MAX_DEPTH`] levels deep, and stop earlier
+//! when the readings of a text have come to several times its bytes, which bounds the total.
 
 use super::codes::{bits, numbers, signals, upside_down};
 use super::escapes::unescape;
@@ -117,16 +117,21 @@ fn is_prose(bytes: &[u8]) -> bool {
 }
 
 fn base32(run: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(run.len() / 8 * 5 + 5);
+    let quintet = |byte: &u8| match byte.to_ascii_lowercase() {
+        letter @ b'a'..=b'z' => Some(letter - b'a'),
+        digit @ b'2'..=b'7' => Some(digit - b'2' + 26),
+        _ => None,
+    };
+    if run.iter().all(|byte| quintet(byte).is_some()) { regroup(run.iter().filter_map(quintet), 5) } else { Vec::new() }
+}
+
+/// Bytes from values of `width` bits each, at most 8; what is left over at the end is padding.
+fn regroup(values: impl Iterator<Item = u8>, width: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(values.size_hint().1.unwrap_or_default() * usize::from(width) / 8);
     let (mut bits, mut held) = (0u32, 0u8);
-    for byte in run {
-        let value = match byte.to_ascii_lowercase() {
-            letter @ b'a'..=b'z' => letter - b'a',
-            digit @ b'2'..=b'7' => digit - b'2' + 26,
-            _ => return Vec::new(),
-        };
-        bits = (bits << 5 | u32::from(value)) & 0xFFFF;
-        held += 5;
+    for value in values {
+        bits = (bits << width | u32::from(value)) & 0xFFFF;
+        held += width;
         if held >= 8 {
             held -= 8;
             out.push((bits >> held & 0xFF) as u8);
@@ -232,17 +237,7 @@ fn base64_aligned(run: &[u8]) -> Vec<u8> {
 }
 
 fn base64_from(run: &[u8], skip: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(run.len() / 4 * 3 + 3);
-    let (mut bits, mut held) = (0u32, 0u8);
-    for value in run.iter().skip(skip).filter_map(|&byte| sextet(byte)) {
-        bits = (bits << 6 | u32::from(value)) & 0xFF_FFFF;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push((bits >> held & 0xFF) as u8);
-        }
-    }
-    out
+    regroup(run.iter().skip(skip).filter_map(|&byte| sextet(byte)), 6)
 }
 
 fn sextet(byte: u8) -> Option<u8> {
