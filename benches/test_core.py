@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from kalguard._core import Arguments
 from kalguard.decision.mediator import load_tools
 from kalguard.decision.model import AccessRequest, Action
 from kalguard.decision.policy import load_policy
@@ -43,7 +44,7 @@ def test_tool_call(benchmark: Any) -> None:
     benchmark.group = "tool call against a schema"
     schema = {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}
     tools = load_tools(json.dumps({"tools": [{"name": "get_weather", "argumentSchema": schema}]}).encode())
-    assert benchmark(tools.registry.check, "get_weather", b'{"location": "Oslo"}') is None
+    assert benchmark(tools.registry.check, "get_weather", Arguments(b'{"location": "Oslo"}')) is None
 
 
 def test_yardstick_json_decode(benchmark: Any) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Literal, final
 
 __all__ = [
+    "ACTIONS",
     "CATEGORIES",
+    "Arguments",
     "Evaluation",
     "PanicException",
     "PolicySet",
@@ -22,11 +24,24 @@ __all__ = [
 
 __version__: str
 
+ACTIONS: tuple[str, ...]
+"""What an agent can ask for, as policies name it."""
+
 CATEGORIES: tuple[tuple[str, str], ...]
 """Every category that a finding can have, and what it means."""
 
 class PanicException(BaseException):
     """A panic in Rust. None is known; should there be one, it ends in a denial like any other failure."""
+
+@final
+class Arguments:
+    """The arguments of a tool call, parsed."""
+
+    def __new__(cls, document: bytes, /) -> Arguments:
+        """Parse a JSON object, given as UTF-8; of a key given twice the last value counts.
+
+        Raises `BadRequest` for anything else, and for what is nested deeper than 64 levels.
+        """
 
 @final
 class Scanner:
@@ -72,6 +87,12 @@ class Scanner:
         it, not for a log.
         """
 
+    def find_in_arguments(self, arguments: Arguments, /) -> tuple[tuple[str, int], ...]:
+        """Personal data and secrets in the arguments of a tool call: `(category, score)`, each category once.
+
+        Empty where the scanner does not look for them.
+        """
+
 @final
 class Scan:
     """What the firewall found, and what follows from it."""
@@ -104,14 +125,48 @@ class PolicySet:
         """Compile a policy document, given as UTF-8 JSON. Raises `PolicyError`, which names the rule and the field."""
     @property
     def rule_count(self) -> int: ...
-    def evaluate(self, agent_id: str, action: str, tool: str | None, attributes: dict[str, str], /) -> Evaluation:
-        """Find the first rule that matches. Total: where none does, the document's default decides."""
+    def evaluate(
+        self,
+        agent_id: str,
+        action: str,
+        tool: str | None,
+        attributes: dict[str, str],
+        call: tuple[Arguments, tuple[str, ...]] | None,
+        /,
+    ) -> Evaluation:
+        """Find the first rule that matches. Total: where none does, the document's default decides.
+
+        `call` is what the tool is to be called with, and the categories of what was found in it.
+        """
     def explain(
-        self, agent_id: str, action: str, tool: str | None, attributes: dict[str, str], /
+        self,
+        agent_id: str,
+        action: str,
+        tool: str | None,
+        attributes: dict[str, str],
+        call: tuple[Arguments, tuple[str, ...]] | None,
+        /,
     ) -> tuple[tuple[str, str | None], ...]:
         """Say what became of each rule, in order, up to the one that decided: `(rule id, first condition that failed)`.
 
-        The condition is `agentIds`, `actions`, `tools`, or `attributes.<name>`; `None` where the rule matched.
+        The condition is `agentIds`, `actions`, `tools`, `attributes.<name>`, `arguments.<pointer>` or `findings`;
+        `None` where the rule matched.
+        """
+    def lint(self) -> list[str]:
+        """Say what is likely a mistake, one line each: rules that never decide, conditions that never hold."""
+    def possible(
+        self,
+        asked: tuple[str, str, str | None],
+        attributes: dict[str, str],
+        findings: tuple[str, ...] | None,
+        decided: tuple[PolicySet, str | None] | None,
+        /,
+    ) -> tuple[str, ...]:
+        """Say what may be decided about a request of which not everything is on record; one, if that is enough.
+
+        `asked` is `(agent id, action, tool)`. `attributes` are those that are known; there may have been others.
+        `findings` are the categories found in the arguments, where they are known. `decided` is the policy that decided
+        then and the id of its rule (`None`: its default), from which follows what the request met and what not.
         """
 
 @final
@@ -139,14 +194,14 @@ class ToolRegistry:
     def tool_count(self) -> int: ...
     def rate_limit_per_minute(self, tool: str, /) -> int | None:
         """The limit that the file sets for this tool, in calls per agent per minute."""
-    def check(self, tool: str, arguments: bytes, /) -> ToolRefusal | None:
-        """Mediate one call. `arguments` is a JSON object as UTF-8. `None`: nothing speaks against the call."""
+    def check(self, tool: str, arguments: Arguments, /) -> ToolRefusal | None:
+        """Mediate one call. `None`: nothing speaks against it."""
 
 @final
 class ToolRefusal:
     """Why a tool call was refused. Holds nothing that the agent wrote, not even the tool's name."""
 
     @property
-    def check(self) -> Literal["denylist", "allowlist", "arguments", "schema", "command"]: ...
+    def check(self) -> Literal["denylist", "allowlist", "schema", "command"]: ...
     @property
     def reason(self) -> str: ...

@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     revoked_tokens_path: str | None
     policy_path: str | None
     policy_default_deny: bool
+    policy_shadow_path: str | None
     policy_watch: bool
     policy_watch_interval_ms: int
     tools_path: str | None
@@ -208,13 +209,19 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("KALGUARD_POLICY_PATH", None, *_PATH, "Policy document. Unset: deny everything"),
     Variable("KALGUARD_POLICY_DEFAULT_DENY", "true", *_FLAG, "What the policy says where there is no file"),
+    Variable(
+        "KALGUARD_POLICY_SHADOW_PATH",
+        None,
+        *_PATH,
+        "Policy document that is asked beside the policy: what it would decide otherwise is recorded, and nothing else",
+    ),
     Variable("KALGUARD_POLICY_WATCH", "false", *_FLAG, "Take up changes of the policy, tools and patterns files"),
     Variable(
         "KALGUARD_POLICY_WATCH_INTERVAL_MS",
         "500",
         "a whole number from 50 to 600000",
         _whole(50, 600_000),
-        "How often to look, and how long a file must stay as it is before it is taken up",
+        "How long in milliseconds a file must stay as it is before a change is taken up",
     ),
     Variable("KALGUARD_TOOLS_PATH", None, *_PATH, "Tools file. Unset: the policy alone says which tools exist"),
     Variable(

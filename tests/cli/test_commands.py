@@ -132,7 +132,8 @@ def test_a_good_policy_is_good(policy: str) -> None:
     ended = run("policy", "check", policy)
     assert (ended.returncode, "good; 2 rules" in ended.stdout) == (0, True)
     report = json.loads(run("policy", "check", policy, "--json").stdout)
-    assert report == {"valid": True, "rules": 2, "digest": hashlib.sha256(Path(policy).read_bytes()).hexdigest()}
+    digest = hashlib.sha256(Path(policy).read_bytes()).hexdigest()
+    assert report == {"valid": True, "rules": 2, "digest": digest, "warnings": []}
 
 
 def test_a_policy_that_allows_everything_is_checked_as_the_service_would(tmp_path: Path) -> None:
@@ -155,6 +156,7 @@ def test_a_question_is_answered_with_the_rule_and_the_reasons(policy: str) -> No
         "decision": "allow",
         "ruleId": "prod",
         "reason": "ok",
+        "findings": [],
         "rules": [{"id": "no-shell", "failed": "tools"}, {"id": "prod", "failed": None}],
     }
 

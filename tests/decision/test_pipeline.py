@@ -32,6 +32,7 @@ def pipeline(**changes: Any) -> Pipeline:
     parts: dict[str, Any] = {
         "identity": Identity(SecretKeyring(SECRET), clock=time.time, revoked=lambda: frozenset[str]().__contains__),
         "policy": lambda: default_policy(deny=False),
+        "shadow": lambda: None,
         "tools": any_tool,
         "firewall": lambda: FIREWALL,
         "limits": ToolLimits(MemoryCounters(lambda: 0.0), per_agent=None, clock=lambda: 0.0),

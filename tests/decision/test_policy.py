@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kalguard._core import Arguments
 from kalguard.decision.model import AccessRequest, Action
 from kalguard.decision.policy import attributes_of, default_policy, load_policy
 from kalguard.errors import PolicyError
@@ -22,7 +23,9 @@ def load(document: object) -> Any:
 def test_the_rule_that_decides(case: dict[str, Any]) -> None:
     request = case["request"]
     asked = request["agentId"], request["action"], request["tool"], request["attributes"]
-    answer = load(case["policy"]).rules.evaluate(*asked)
+    found = tuple(request.get("findings", ()))
+    call = (Arguments(json.dumps(request["arguments"]).encode()), found) if "arguments" in request else None
+    answer = load(case["policy"]).rules.evaluate(*asked, call)
     assert (answer.decision, answer.rule_id) == (case["decision"], case["ruleId"])
 
 

@@ -17,7 +17,7 @@ PRINCIPAL = Principal(
 
 def evaluation(decision: str) -> Any:
     document = {"rules": [], "defaultDecision": decision}
-    return PolicySet(msgspec.json.encode(document)).evaluate("a", "prompt:check", None, {})
+    return PolicySet(msgspec.json.encode(document)).evaluate("a", "prompt:check", None, {}, None)
 
 
 COMPLETE: dict[str, Any] = {

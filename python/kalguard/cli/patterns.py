@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from kalguard.cli.options import FILE, settings
-from kalguard.cli.validity import report
+from kalguard.cli.validity import Good, report
 from kalguard.decision.firewall import PromptFirewall
 from kalguard.sidecar.firewall import firewall_options
 
@@ -25,8 +25,8 @@ def check(file: Path, as_json: bool) -> None:
     """
     options = firewall_options(settings())
 
-    def load(document: bytes) -> tuple[int, str]:
+    def load(document: bytes) -> Good:
         firewall = PromptFirewall(options, document)
-        return firewall.pattern_count, firewall.digest
+        return Good(firewall.pattern_count, firewall.digest)
 
     report(file, "pattern", load, as_json=as_json)

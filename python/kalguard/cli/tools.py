@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from kalguard.cli.options import FILE
-from kalguard.cli.validity import report
+from kalguard.cli.validity import Good, report
 from kalguard.decision.mediator import load_tools
 
 
@@ -20,8 +20,8 @@ def tools() -> None:
 def check(file: Path, as_json: bool) -> None:
     """Validate a tools file. Exit 0 if the service would take it up, 1 if not."""
 
-    def load(document: bytes) -> tuple[int, str]:
+    def load(document: bytes) -> Good:
         loaded = load_tools(document)
-        return loaded.registry.tool_count, loaded.digest
+        return Good(loaded.registry.tool_count, loaded.digest)
 
     report(file, "tool", load, as_json=as_json)

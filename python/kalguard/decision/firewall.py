@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import msgspec
 import re2
 
-from kalguard._core import Scanner
+from kalguard._core import Arguments, Scanner
 from kalguard.decision.documents import decode, encode, validate
 from kalguard.decision.model import Finding, Inspection, PromptRequest, RiskAssessment
-from kalguard.errors import PatternError
+from kalguard.errors import PatternError, Unavailable
 
 _MAX_EXPRESSION_BYTES = 1 << 20  # of memory, for google-re2
 
@@ -37,10 +37,13 @@ class FirewallOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Firewall(Protocol):
-    """Judges conversations."""
+    """Judges conversations, and finds personal data and secrets in the arguments of tool calls."""
 
     def inspect(self, request: PromptRequest) -> Inspection:
         """Judge a conversation; where it may pass only changed, say how."""
+
+    def find_in_arguments(self, arguments: Arguments) -> tuple[Finding, ...]:
+        """Personal data and secrets in arguments, each category once. Raises `Unavailable`."""
 
 
 class PromptFirewall:
@@ -75,6 +78,10 @@ class PromptFirewall:
             sanitized_messages=request.with_texts(scan.texts) if scan.action == "sanitize" else None,
         )
 
+    def find_in_arguments(self, arguments: Arguments) -> tuple[Finding, ...]:
+        """Personal data and secrets in arguments, each category once; what is to be done about it is the policy's."""
+        return tuple(Finding(category, None, score) for category, score in self.scanner.find_in_arguments(arguments))
+
 
 class ClosedFirewall:
     """What is in force when the patterns file cannot be used: nothing passes."""
@@ -82,6 +89,10 @@ class ClosedFirewall:
     def inspect(self, request: PromptRequest) -> Inspection:
         """Object."""
         return Inspection(objection="patterns file cannot be loaded")
+
+    def find_in_arguments(self, arguments: Arguments) -> tuple[Finding, ...]:
+        """Refuse: a policy that denies what would be found must not be passed by. Raises `Unavailable`."""
+        raise Unavailable("patterns file cannot be loaded")
 
 
 def _check_expressions(document: Any) -> None:

@@ -8,10 +8,10 @@ import hashlib
 
 import msgspec
 
-from kalguard._core import ToolRegistry
+from kalguard._core import Arguments, ToolRegistry
 from kalguard.decision.documents import decode, encode, validate
-from kalguard.decision.model import Inspection, ToolCall
-from kalguard.errors import BadRequest, ToolsError
+from kalguard.decision.model import Inspection
+from kalguard.errors import ToolsError
 
 
 class Tools(msgspec.Struct, frozen=True):
@@ -24,15 +24,13 @@ class Tools(msgspec.Struct, frozen=True):
     digest: str
     problem: str = ""
 
-    def inspect(self, call: ToolCall) -> Inspection:
-        """Judge one call. Raises `BadRequest` for arguments that are no JSON object."""
+    def inspect(self, tool: str, arguments: Arguments) -> Inspection:
+        """Judge one call."""
         if self.problem:
             return Inspection(objection=self.problem, failed_check="allowlist")
-        refusal = self.registry.check(call.name, call.arguments)
+        refusal = self.registry.check(tool, arguments)
         if refusal is None:
             return Inspection()
-        if refusal.check == "arguments":
-            raise BadRequest(refusal.reason)
         return Inspection(objection=refusal.reason, failed_check=refusal.check)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from kalguard._core import Evaluation
+from kalguard._core import Arguments, Evaluation
 from kalguard.wire.codes import ErrorCode
 
 
@@ -27,6 +27,7 @@ class Action(StrEnum):
 
     PROMPT_CHECK = "prompt:check"
     TOOL_EXECUTE = "tool:execute"
+    TOOL_REGISTER = "tool:register"
 
 
 class Capability(StrEnum):
@@ -121,10 +122,10 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something found in a message: never the text itself."""
+    """Something found: never the text itself. `message` is the index of its message; a tool call has none."""
 
     category: str
-    message: int
+    message: int | None
     score: int
 
 
@@ -143,7 +144,8 @@ class RiskAssessment(msgspec.Struct, frozen=True):
 class AccessRequest(msgspec.Struct, frozen=True):
     """What the policy is asked about.
 
-    `tool` and `argument_count` are there for a tool call, `message_count` for a prompt.
+    `tool`, `arguments`, `argument_count` and `findings` (what was found in the arguments) are there for a tool call,
+    `message_count` for a prompt.
     """
 
     action: Action
@@ -152,6 +154,17 @@ class AccessRequest(msgspec.Struct, frozen=True):
     tool: str | None = None
     argument_count: int | None = None
     message_count: int | None = None
+    arguments: Arguments | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+class ShadowRuling(msgspec.Struct, frozen=True):
+    """What the shadow policy would have decided, and by which rule; `None` is its default."""
+
+    decision: str
+    rule_id: str | None
+    policy_version: str
+    policy_digest: str
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -184,7 +197,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `code` says why the answer is not `allow`, and only then is there one. `at` is aware UTC. `principal` is `None`
     until a token has been verified, `access` and `evaluation` until the policy was asked, `inspection` until the
-    content was looked at. `policy_version` and `policy_digest` name the document that was asked.
+    content was looked at. `policy_version` and `policy_digest` name the document that was asked. `shadow` is there
+    where a shadow policy was asked too; nothing follows from it.
     """
 
     check: Check
@@ -197,6 +211,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     evaluation: Evaluation | None = None
     policy_version: str | None = None
     policy_digest: str | None = None
+    shadow: ShadowRuling | None = None
     inspection: Inspection | None = None
     limit: LimitReached | None = None
 
@@ -220,6 +235,20 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     def agent_id(self) -> str | None:
         """The verified agent, if there is one."""
         return None if self.principal is None else self.principal.agent_id
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found in the messages or the arguments, as far as they were looked at."""
+        if self.inspection is not None and self.inspection.risk is not None:
+            return self.inspection.risk.findings
+        return () if self.access is None else self.access.findings
+
+    @property
+    def shadow_differs(self) -> bool:
+        """Whether the shadow policy would have decided otherwise than the policy did."""
+        if self.shadow is None or self.evaluation is None:
+            return False
+        return self.shadow.decision != self.evaluation.decision
 
     @property
     def sanitized_messages(self) -> list[dict[str, Any]] | None:

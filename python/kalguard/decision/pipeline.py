@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from kalguard._core import Evaluation, PanicException
+from kalguard._core import Arguments, Evaluation, PanicException
 from kalguard.decision.firewall import Firewall
 from kalguard.decision.identity import Identity
 from kalguard.decision.limits import ToolLimits
@@ -28,6 +28,7 @@ from kalguard.decision.model import (
     LimitReached,
     Principal,
     PromptRequest,
+    ShadowRuling,
     ToolCall,
     Verdict,
 )
@@ -46,6 +47,7 @@ class _Ruling(msgspec.Struct, frozen=True):
     policy: Policy
     access: AccessRequest
     evaluation: Evaluation
+    shadow: ShadowRuling | None
 
     @property
     def code(self) -> ErrorCode | None:
@@ -64,13 +66,17 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Pipeline:
-    """Carries out checks. `policy`, `tools` and `firewall` give what is in force now; `clock` gives unix seconds."""
+    """Carries out checks. `policy`, `tools` and `firewall` give what is in force now; `clock` gives unix seconds.
+
+    `shadow` gives a policy that is only asked what it would decide, if there is one.
+    """
 
     def __init__(
         self,
         *,
         identity: Identity,
         policy: Callable[[], Policy],
+        shadow: Callable[[], Policy | None],
         tools: Callable[[], Tools],
         firewall: Callable[[], Firewall],
         limits: ToolLimits,
@@ -78,6 +84,7 @@ class Pipeline:
     ) -> None:
         self._identity = identity
         self._policy = policy
+        self._shadow = shadow
         self._tools = tools
         self._firewall = firewall
         self._limits = limits
@@ -128,19 +135,21 @@ class Pipeline:
         return self._verdict(admission, code, reason, ruling=ruling, inspection=inspection)
 
     def _tool(self, admission: Admission, call: ToolCall) -> Verdict:
-        principal = admission.principal
+        principal, arguments = admission.principal, Arguments(call.arguments)
         access = AccessRequest(
             action=Action.TOOL_EXECUTE,
             agent_id=principal.agent_id,
             attributes=attributes_of(call.metadata, principal.metadata, toolName=call.name),
             tool=call.name,
             argument_count=call.argument_count,
+            arguments=arguments,
+            findings=self._firewall().find_in_arguments(arguments),
         )
         ruling = self._ask_policy(access)
         if ruling.code is not None:
             return self._verdict(admission, ruling.code, ruling.evaluation.reason, ruling=ruling)
         tools = self._tools()
-        inspection = tools.inspect(call)
+        inspection = tools.inspect(call.name, arguments)
         if not inspection.passed:
             return self._verdict(
                 admission, ErrorCode.TOOL_DENIED, inspection.objection, ruling=ruling, inspection=inspection
@@ -155,7 +164,19 @@ class Pipeline:
 
     def _ask_policy(self, access: AccessRequest) -> _Ruling:
         policy = self._policy()
-        return _Ruling(policy, access, policy.evaluate(access))
+        return _Ruling(policy, access, policy.evaluate(access), self._ask_shadow(access))
+
+    def _ask_shadow(self, access: AccessRequest) -> ShadowRuling | None:
+        """INVARIANT: whatever becomes of this, the answer is the same."""
+        try:
+            policy = self._shadow()
+            if policy is None:
+                return None
+            answer = policy.evaluate(access)
+            return ShadowRuling(answer.decision, answer.rule_id, policy.version, policy.digest)
+        except UNFORESEEN as error:
+            _log.error("shadow policy failed", exc_info=error)
+            return None
 
     def _guarded(self, admission: Admission, step: Callable[[], Verdict]) -> Verdict:
         try:
@@ -200,6 +221,7 @@ class Pipeline:
             evaluation=ruling.evaluation,
             policy_version=ruling.policy.version,
             policy_digest=ruling.policy.digest,
+            shadow=ruling.shadow,
             inspection=inspection,
             limit=limit,
         )

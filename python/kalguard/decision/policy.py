@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from kalguard._core import Evaluation, PolicySet
+from kalguard._core import Arguments, Evaluation, PolicySet
 from kalguard.decision.documents import decode, encode, validate
 from kalguard.decision.model import AccessRequest
 from kalguard.errors import PolicyError
@@ -22,11 +22,18 @@ class Policy(msgspec.Struct, frozen=True):
 
     def evaluate(self, access: AccessRequest) -> Evaluation:
         """Ask for a decision. Total."""
-        return self.rules.evaluate(access.agent_id, access.action, access.tool, access.attributes)
+        return self.rules.evaluate(access.agent_id, access.action, access.tool, access.attributes, call_of(access))
+
+
+def call_of(access: AccessRequest) -> tuple[Arguments, tuple[str, ...]] | None:
+    """The arguments of a tool call, and the categories of what was found in them."""
+    if access.arguments is None:
+        return None
+    return access.arguments, tuple(finding.category for finding in access.findings)
 
 
 def load_policy(document: bytes, *, may_allow_all: bool = False) -> Policy:
-    """Compile a policy document. Raises `PolicyError`, whose message names the rule and the field.
+    """Compile a policy document. Raises `PolicyError`, whose message names the rule (or test) and the field.
 
     `may_allow_all` permits a document without rules whose default is to allow.
     """

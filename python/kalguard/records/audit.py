@@ -117,15 +117,24 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
         metadata["ruleId"] = verdict.evaluation.rule_id
         metadata["policyVersion"] = verdict.policy_version
         metadata["policyDigest"] = verdict.policy_digest
+    if verdict.shadow is not None and verdict.shadow_differs:
+        metadata["shadow"] = {
+            "decision": verdict.shadow.decision,
+            "ruleId": verdict.shadow.rule_id,
+            "policyVersion": verdict.shadow.policy_version,
+            "policyDigest": verdict.shadow.policy_digest,
+        }
     if verdict.inspection is not None and verdict.inspection.failed_check is not None:
         metadata["failedCheck"] = verdict.inspection.failed_check
     if verdict.inspection is not None and verdict.inspection.risk is not None:
         risk = verdict.inspection.risk
         metadata["riskScore"] = risk.score
         metadata["riskLevel"] = risk.level
-        metadata["findings"] = _by_category(risk.findings)
         if risk.monitored is not None:
             metadata["monitored"] = risk.monitored
+        metadata["findings"] = _by_category(risk.findings)
+    if verdict.access is not None and verdict.access.arguments is not None:
+        metadata["findings"] = [{"category": f.category, "score": f.score} for f in verdict.access.findings]
     return metadata
 
 

@@ -30,7 +30,8 @@ from kalguard.records.audit import AuditLog, AuditSink
 from kalguard.records.sinks import FileSink, MemorySink, StdoutSink
 from kalguard.sidecar.background import Repeated
 from kalguard.sidecar.errors import exception_handlers
-from kalguard.sidecar.health import health_handlers
+from kalguard.sidecar.folders import FolderWatch
+from kalguard.sidecar.health import PolicyInForce, health_handlers
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.openapi import openapi_handler
 from kalguard.sidecar.operator import OperatorFiles
@@ -52,7 +53,7 @@ def create() -> Litestar:
         config.load(os.environ).settings,
         metrics=Metrics(),
         is_draining=Path(marker).exists if marker else lambda: False,
-        work=[Repeated("parent", PARENT_SECONDS, partial(_end_without_parent, parent))],
+        work=[Repeated("parent", partial(asyncio.sleep, PARENT_SECONDS), partial(_end_without_parent, parent))],
     )
     gc.collect()
     gc.freeze()  # what is here now stays; no collection need look at it again
@@ -76,15 +77,17 @@ def build(
     files = OperatorFiles(settings, audit=audit, metrics=metrics)
     executor = ThreadPoolExecutor(LARGE_BODY_THREADS, "large-body")
     work = list(work)
-    if files.are_followed:
-        work.append(Repeated("watch", settings.policy_watch_interval_ms / 1000, files.refresh))
+    if files.followed:
+        watch = FolderWatch(files.followed, settings.policy_watch_interval_ms / 1000)
+        work.append(Repeated("watch", watch.wait, files.refresh))
     if settings.audit_fsync == "interval" and isinstance(sink, FileSink):
-        work.append(Repeated("fsync", FSYNC_SECONDS, partial(_force_to_disk, sink)))
+        work.append(Repeated("fsync", partial(asyncio.sleep, FSYNC_SECONDS), partial(_force_to_disk, sink)))
     pipeline = Pipeline(
         identity=Identity(
             keyring_for(settings), clock=time.time, leeway_seconds=settings.token_leeway_s, revoked=files.revoked
         ),
         policy=files.policy,
+        shadow=files.shadow,
         tools=files.tools,
         firewall=files.firewall,
         limits=ToolLimits(MemoryCounters(time.monotonic), per_agent=settings.tool_rate_limit, clock=time.time),
@@ -96,7 +99,9 @@ def build(
         route_handlers=[
             _mounted(["/v1/prompt/check", "/v1/llm/check"], prompt),
             _mounted(["/v1/tool/check"], tool),
-            *health_handlers(parts, insecure=_insecure(settings), is_draining=is_draining),
+            *health_handlers(
+                parts, policies=partial(_policies, files), insecure=_insecure(settings), is_draining=is_draining
+            ),
             openapi_handler(),
         ],
         exception_handlers=exception_handlers(),
@@ -166,6 +171,12 @@ def _mounted(paths: list[str], route: CheckRoute) -> ASGIRouteHandler:
         await route(scope, receive, send)
 
     return asgi(paths, copy_scope=False)(serve)
+
+
+def _policies(files: OperatorFiles) -> dict[str, PolicyInForce]:
+    """The policies that are asked, by their field in `/health`."""
+    asked = {"policy": files.policy(), "shadow_policy": files.shadow()}
+    return {name: PolicyInForce(policy.version, policy.digest) for name, policy in asked.items() if policy is not None}
 
 
 def _insecure(settings: Settings) -> list[str]:

@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable
 
 from kalguard.decision.pipeline import UNFORESEEN
 
+AFTER_ERROR_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
 class Repeated:
-    """Calls `step` again and again, with a pause before each time. An error ends one time, not the repeating."""
+    """Calls `step` again and again, each time after `pause`. An error ends one time, not the repeating."""
 
-    def __init__(self, name: str, pause_seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, name: str, pause: Callable[[], Awaitable[None]], step: Callable[[], Awaitable[None]]) -> None:
         self.name = name
-        self._pause = pause_seconds
+        self._pause = pause
         self._step = step
         self._working = True
 
@@ -25,11 +26,12 @@ class Repeated:
     async def run(self) -> None:
         """Go on until cancelled."""
         while True:
-            await asyncio.sleep(self._pause)
             try:
+                await self._pause()
                 await self._step()
                 self._working = True
             except UNFORESEEN as error:
                 if self._working:
                     _log.error("%s failed", self.name, exc_info=error)
                 self._working = False
+                await asyncio.sleep(AFTER_ERROR_SECONDS)

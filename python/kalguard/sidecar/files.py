@@ -1,16 +1,19 @@
-"""The files that the operator can change while the service runs: policy, tools, revoked tokens.
+"""The files that the operator can change while the service runs: policy, tools, patterns, revoked tokens.
 
 A `LiveFile` holds what the last good version of a file says. A bad version never replaces a good one; a file that was
 bad from the start leaves the fallback in force, which denies, until it becomes good. Change is found by comparing the
 SHA-256 of what the path leads to now, so that an editor's rename, Kubernetes' swap of a symlink and a file that
-appears later are all the same; nothing here watches an inode that may be gone. A new version is taken up once it
-has stayed the same from one look to the next, so that a half-written one is not.
+appears later are all the same. A new version is taken up once it has stayed the same from one look to the next, so
+that a half-written one is not. When to look is said by a `FolderWatch`; since not every file system tells what
+happens on it, it is also looked now and then without being told.
 """
 
 import asyncio
 import hashlib
 import logging
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
@@ -62,6 +65,17 @@ class LiveFile(Generic[_T]):
     def is_usable(self) -> bool:
         """Whether some version of the file could be taken up, now or earlier."""
         return self._usable
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what was seen last is what was taken up or refused last."""
+        return self._seen == self._settled
+
+    @property
+    def folders(self) -> set[str]:
+        """Where something happens when the file changes: where its path is, and where that leads to."""
+        path = Path(self._path)
+        return {str(path.absolute().parent), os.path.dirname(os.path.realpath(path))}
 
     async def refresh(self) -> Change | None:
         """Look at the file, and take it up if it has changed and stayed so since the last look.

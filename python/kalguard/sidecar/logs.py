@@ -35,6 +35,9 @@ def log_config(level: str, style: str) -> dict[str, Any]:
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "service"}
         },
-        "loggers": {"_granian": {"level": level.upper(), "propagate": True}},
+        "loggers": {
+            "_granian": {"level": level.upper(), "propagate": True},
+            "watchfiles": {"level": "WARNING"},  # tells of every change in a folder, ours or not
+        },
         "root": {"handlers": ["stderr"], "level": level.upper()},
     }

@@ -44,12 +44,21 @@ class Metrics:
             registry=registry,
         )
         self._detections = Counter(
-            "kalguard_detections", "Prompts in which a category was found", ["category"], registry=registry
+            "kalguard_detections",
+            "Prompts and calls in which a category was found",
+            ["category"],
+            registry=registry,
         )
         self._monitored = Counter(
             "kalguard_monitored",
             "Prompts that passed only because what was found in them is monitored, by what would have followed",
             ["action"],
+            registry=registry,
+        )
+        self._shadow = Counter(
+            "kalguard_shadow_decisions",
+            "Decisions of the policy beside those of the shadow policy",
+            ["live", "shadow"],
             registry=registry,
         )
         self._unrecorded = Counter(
@@ -69,11 +78,13 @@ class Metrics:
         self._duration.labels(verdict.check).observe(seconds)
         if verdict.code in _CAUSES:
             self._failures.labels(verdict.check, _CAUSES[verdict.code], "denied").inc()
-        if verdict.inspection is not None and verdict.inspection.risk is not None:
-            for category in {finding.category for finding in verdict.inspection.risk.findings}:
-                self._detections.labels(category).inc()
-            if verdict.inspection.risk.monitored is not None:
-                self._monitored.labels(verdict.inspection.risk.monitored).inc()
+        for category in {finding.category for finding in verdict.findings}:
+            self._detections.labels(category).inc()
+        if verdict.shadow is not None and verdict.evaluation is not None:
+            self._shadow.labels(verdict.evaluation.decision, verdict.shadow.decision).inc()
+        risk = None if verdict.inspection is None else verdict.inspection.risk
+        if risk is not None and risk.monitored is not None:
+            self._monitored.labels(risk.monitored).inc()
 
     def unrecorded(self) -> None:
         """Count one audit record that was lost."""

@@ -1,4 +1,4 @@
-"""What the operator's files say now: policy, tools, patterns, revoked tokens.
+"""What the operator's files say now: policy, shadow policy, tools, patterns, revoked tokens.
 
 `OperatorFiles` gives the pipeline the version in force of each, or what stands in where a variable is unset, and puts
 every version that is taken up or refused on record. All are followed where `KALGUARD_POLICY_WATCH` asks for it; the
@@ -6,7 +6,7 @@ list of revoked tokens always is, since a withdrawn token has to stop working.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from kalguard.config import Settings
@@ -26,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class OperatorFiles:
-    """The files of one configuration. `policy`, `tools`, `firewall` and `revoked` each give what is in force."""
+    """The files of one configuration. `policy`, `tools`, `firewall` and `revoked` each give what is in force.
+
+    `shadow` gives the policy that is only asked what it would decide, and `None` where there is none.
+    """
 
     def __init__(self, settings: Settings, *, audit: AuditLog, metrics: Metrics) -> None:
         self._audit = audit
@@ -42,6 +45,16 @@ class OperatorFiles:
             fallback=default_policy(deny=True, reason="policy cannot be loaded"),
             unset=default_policy(deny=settings.policy_default_deny),
             follow=settings.policy_watch,
+        )
+        self.shadow: Callable[[], Policy | None] = self._use(
+            "policy_shadow",
+            "KALGUARD_POLICY_SHADOW_PATH",
+            settings.policy_shadow_path,
+            load=lambda document: load_policy(document, may_allow_all=True),
+            fallback=None,
+            unset=None,
+            follow=settings.policy_watch,
+            is_needed=False,
         )
         self.tools: Callable[[], Tools] = self._use(
             "tools",
@@ -78,9 +91,9 @@ class OperatorFiles:
         return {file.name: file.is_usable for file in self._files}
 
     @property
-    def are_followed(self) -> bool:
-        """Whether any of them is to be looked at again."""
-        return bool(self._followed)
+    def followed(self) -> Sequence[LiveFile[Any]]:
+        """Those that are to be looked at again."""
+        return self._followed
 
     async def refresh(self) -> None:
         """Look at the followed files once, at all of them even if one goes wrong."""
@@ -106,11 +119,13 @@ class OperatorFiles:
         fallback: _T,
         unset: _T,
         follow: bool,
+        is_needed: bool = True,
     ) -> Callable[[], _T]:
         if path is None:
             return lambda: unset
         file = LiveFile(name, variable, path, load=load, fallback=fallback)
-        self._files.append(file)
+        if is_needed:
+            self._files.append(file)
         if follow:
             self._followed.append(file)
         if file.problem is not None:

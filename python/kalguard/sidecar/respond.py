@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import UNSET
 
-from kalguard.decision.model import Verdict
+from kalguard.decision.model import Finding, Verdict
 from kalguard.sidecar.requests import REQUEST_ID_HEADER
 from kalguard.wire.check import FindingOut, Reply, ReplyData, write_json
 from kalguard.wire.codes import ErrorCode
@@ -59,16 +59,18 @@ def _headers(request_id: str) -> list[tuple[bytes, bytes]]:
     return [_JSON, (REQUEST_ID_HEADER, request_id.encode("ascii"))]
 
 
+def _finding(found: Finding) -> FindingOut:
+    return FindingOut(found.category, found.score, UNSET if found.message is None else found.message)
+
+
 def _data(verdict: Verdict) -> ReplyData:
     risk = verdict.inspection.risk if verdict.inspection is not None else None
-    sanitized = verdict.sanitized_messages
+    sanitized, found = verdict.sanitized_messages, verdict.findings
     return ReplyData(
         allowed=verdict.allowed,
         risk_score=UNSET if risk is None else risk.score,
         risk_level=UNSET if risk is None else risk.level,
-        findings=UNSET
-        if risk is None
-        else [FindingOut(f.category, f.message, f.score) for f in risk.findings[:MAX_FINDINGS]],
+        findings=UNSET if risk is None and not found else [_finding(one) for one in found[:MAX_FINDINGS]],
         sanitized_messages=UNSET if sanitized is None else sanitized,
         monitored=UNSET if risk is None or risk.monitored is None else risk.monitored,
         remaining=UNSET if verdict.limit is None else 0,

@@ -20,11 +20,11 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class FindingOut(msgspec.Struct, frozen=True):
-    """One finding: its category, the index of the message it is in, its score from 0 to 100."""
+    """One finding: its category, the index of the message it is in (a tool call has none), its score from 0 to 100."""
 
     category: str
-    message: int
     score: int
+    message: int | UnsetType = UNSET
 
 
 class ReplyData(msgspec.Struct, frozen=True, rename="camel"):

@@ -36,6 +36,31 @@ impl Glob {
         self.prefix.is_empty() && self.middle.is_empty() && self.suffix.as_deref() == Some("")
     }
 
+    /// What the pattern begins with, up to its first star; the whole of a pattern without one.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether there is no star in it.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.suffix.is_none()
+    }
+
+    /// Whether every text that `other` matches is matched by this one too.
+    ///
+    /// A sign that stands in neither pattern takes the place of the other's stars: only a star can match it.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        const FRESH: &str = "\u{10ffff}";
+        let Some(suffix) = other.suffix.as_deref() else { return self.matches(&other.prefix) };
+        let mut text = format!("{}{FRESH}", other.prefix);
+        for piece in &other.middle {
+            text.push_str(&String::from_utf8_lossy(piece.needle()));
+            text.push_str(FRESH);
+        }
+        text.push_str(suffix);
+        self.matches(&text)
+    }
+
     /// Whether the whole text matches.
     ///
     /// Taking each piece at its first occurrence is enough: a later one leaves less text for those that follow.
@@ -101,6 +126,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_covers_what_matches_less() {
+        for (wide, narrow) in
+            [("*", "a*b*c"), ("a*", "ab*"), ("a*", "abc"), ("*b*", "a*b*c"), ("ab", "ab"), ("a*", "a**")]
+        {
+            assert!(Glob::new(wide).covers(&Glob::new(narrow)), "{wide} {narrow}");
+        }
+        for (not, narrow) in [("a*b*c", "*"), ("ab*", "a*"), ("abc", "a*"), ("*ab*", "*a*b*"), ("ab", "abc")] {
+            assert!(!Glob::new(not).covers(&Glob::new(narrow)), "{not} {narrow}");
+        }
+    }
+
+    #[test]
     fn many_stars_against_a_long_text_end_soon() {
         let glob = Glob::new(&"*a".repeat(500));
         assert!(!glob.matches(&format!("{}b", "a".repeat(2_000_000))));
@@ -113,6 +150,12 @@ mod tests {
         fn agrees_with_the_naive_matcher(pattern in "[ab*é]{0,7}", text in "[abé*]{0,9}") {
             let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
             prop_assert_eq!(Glob::new(&pattern).matches(&text), naive(&p, &t));
+        }
+
+        #[test]
+        fn what_is_covered_matches_no_more(wide in "[ab*]{0,5}", narrow in "[ab*]{0,5}", text in "[ab]{0,6}") {
+            let (wide, narrow) = (Glob::new(&wide), Glob::new(&narrow));
+            prop_assert!(!wide.covers(&narrow) || !narrow.matches(&text) || wide.matches(&text));
         }
 
         #[test]

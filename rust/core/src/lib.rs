@@ -6,6 +6,7 @@
 //! `rust/py` carries the answers to Python.
 
 mod abnormality;
+pub mod arguments;
 pub mod detect;
 pub mod error;
 mod fields;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::abnormality::oddities;
+use crate::arguments::Arguments;
 use crate::detect::Detector;
 use crate::error::CompileError;
 use crate::finding::{Category, Finding, Part};
@@ -246,6 +247,33 @@ impl Scanner {
         }
         findings.extend(flood(segments));
         (self.conclude(segments, &findings), findings)
+    }
+
+    /// Personal data and secrets in the arguments of a tool call: each category with its score, in the order of the
+    /// categories. A text is read with the key it stands under, which often says what it is.
+    #[must_use]
+    pub fn find_in_arguments(&self, arguments: &Arguments) -> Vec<(Category, u8)> {
+        if !self.config.check_pii {
+            return Vec::new();
+        }
+        let mut findings = Vec::new();
+        arguments.for_each_text(|key, text| {
+            let named = if key.is_empty() { text.to_owned() } else { format!("{key}: {text}") };
+            self.find_pii(0, &named, &mut findings);
+            let own = if self.has_own_pii { self.detector.detect(&named, false) } else { Vec::new() };
+            findings.extend(own.into_iter().filter(|found| found.category.part() == Part::Pii).map(|found| Finding {
+                id: found.id,
+                category: found.category,
+                segment: 0,
+                span: 0..0,
+                score: found.score,
+            }));
+        });
+        let mut by_category: BTreeMap<Category, Vec<u8>> = BTreeMap::new();
+        for hit in distinct(&findings) {
+            by_category.entry(hit.category).or_default().push(hit.score);
+        }
+        by_category.into_iter().map(|(category, scores)| (category, combine(scores))).collect()
     }
 
     /// Attacks, harmful content and oddities, message by message.

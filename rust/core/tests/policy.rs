@@ -1,8 +1,13 @@
 //! What the policy vectors cannot say: reasons, explanations, broken documents, and the plain twin of the engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-use kalguard_core::policy::{AccessRequest, Decision, PolicySet};
+use std::collections::BTreeMap;
+
+use kalguard_core::arguments::Arguments;
+use kalguard_core::policy::{AccessRequest, Decided, Decision, PolicySet, Recorded};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 
 fn policy(document: &Value) -> PolicySet {
@@ -10,7 +15,13 @@ fn policy(document: &Value) -> PolicySet {
 }
 
 fn request<'a>(attributes: &'a [(&'a str, &'a str)]) -> AccessRequest<'a> {
-    AccessRequest { agent_id: "agent-1", action: "tool:execute", tool: Some("search"), attributes }
+    AccessRequest {
+        agent_id: "agent-1",
+        action: "tool:execute",
+        tool: Some("search"),
+        attributes,
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -51,6 +62,81 @@ fn an_explanation_names_the_first_condition_that_failed() {
         ("e", None),
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn what_is_likely_a_mistake_is_told() {
+    let lint = |rules: Value| policy(&json!({"rules": rules})).lint();
+    let never = |rules: Value| lint(rules).iter().any(|line| line.contains("never decides"));
+    let rule =
+        |id: &str, decision: &str, conditions: Value| json!({"id": id, "decision": decision, "match": conditions});
+    assert!(never(json!([{"id": "a", "decision": "deny"}, {"id": "b", "decision": "allow"}])));
+    for (wide, narrow) in [
+        (json!({"tools": ["a*"]}), json!({"tools": ["ab", "a*c"], "agentIds": ["x"]})),
+        (json!({"attributes": {"e": "*"}}), json!({"metadata": {"e": "x", "f": "y"}})),
+        (
+            json!({"arguments": {"/p": {"pathPrefix": "/a"}}}),
+            json!({"arguments": {"/p": {"pathPrefix": ["/a/b", "/a/c"]}}}),
+        ),
+        (
+            json!({"arguments": {"/p": {"cidr": "10.0.0.0/8"}}}),
+            json!({"arguments": {"/p": {"cidr": "10.1.0.0/16"}, "/q": 1}}),
+        ),
+        (json!({"arguments": {"/p": ["x*", 1]}}), json!({"arguments": {"/p": [1.0, "xy", {"equals": "xz"}]}})),
+        (json!({"findings": ["pii.*"]}), json!({"findings": ["pii.email"]})),
+        (json!({"tools": ["*"]}), json!({"agentIds": ["x"]})),
+    ] {
+        assert!(never(json!([rule("wide", "deny", wide.clone()), rule("narrow", "allow", narrow.clone())])), "{wide}");
+        assert!(!never(json!([rule("narrow", "deny", narrow), rule("wide", "deny", wide.clone())])), "{wide}");
+    }
+    // An allowance is read strictly: a denial after it still has work to do.
+    let condition = json!({"arguments": {"/p": {"pathPrefix": "/a"}}});
+    assert!(!never(json!([rule("a", "allow", condition.clone()), rule("b", "deny", condition)])));
+    for (conditions, named) in [
+        (json!({"actions": ["tool:exec"]}), "match.actions"),
+        (json!({"actions": ["prompt:*"], "tools": ["x"]}), "match.tools"),
+        (json!({"actions": ["prompt:check"], "arguments": {"/a": 1}}), "match.arguments"),
+        (json!({"actions": ["tool:register"], "findings": ["pii.*"]}), "match.findings"),
+        (json!({"attributes": {"messageCount": "1", "toolName": "x"}}), "match.attributes.messageCount"),
+        (json!({"findings": ["pii.mail"]}), "match.findings"),
+    ] {
+        let told = lint(json!([rule("r", "deny", conditions.clone())]));
+        assert!(told.len() == 1 && told[0].starts_with("rule `r` (index 0)") && told[0].contains(named), "{told:?}");
+    }
+    let fine = [
+        rule("a", "deny", json!({"tools": ["x"]})),
+        rule("b", "allow", json!({"actions": ["tool:*"], "arguments": {"/a": 1}, "findings": ["pii.email"]})),
+        rule("c", "allow", json!({"actions": ["prompt:check"], "attributes": {"messageCount": "1"}})),
+    ];
+    assert_eq!(lint(json!(fine)), [""; 0]);
+}
+
+#[test]
+fn what_the_log_holds_narrows_down_what_a_policy_would_have_said() {
+    let old = policy(&json!({"rules": [
+        {"id": "prod", "decision": "deny", "match": {"attributes": {"env": "prod"}}},
+        {"id": "web", "decision": "allow", "match": {"tools": ["web_*"], "arguments": {"/q": "*"}}},
+    ]}));
+    let new = policy(&json!({"rules": [
+        {"id": "other", "decision": "require_approval", "match": {"attributes": {"env": "prod"}}},
+        {"id": "web", "decision": "allow", "match": {"tools": ["web_*"]}},
+    ]}));
+    let asked = |policy: &PolicySet, decided| {
+        let request = Recorded {
+            agent_id: "a",
+            action: "tool:execute",
+            tool: Some("web_get"),
+            attributes: &[],
+            findings: None,
+            decided,
+        };
+        policy.possible(&request).into_iter().map(Decision::as_str).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&new, None), ["allow", "require_approval"]);
+    assert_eq!(asked(&new, Some(Decided { policy: &old, rule_id: Some("web") })), ["allow"]);
+    assert_eq!(asked(&new, Some(Decided { policy: &old, rule_id: Some("prod") })), ["require_approval"]);
+    assert_eq!(asked(&new, Some(Decided { policy: &old, rule_id: None })), ["allow"]);
+    assert_eq!(asked(&new, Some(Decided { policy: &old, rule_id: Some("gone") })), ["allow", "require_approval"]);
 }
 
 #[test]
@@ -113,7 +199,21 @@ mod plain {
         list.as_array().unwrap().iter().any(|pattern| matches(pattern, text))
     }
 
-    fn rule_matches(rule: &Value, request: &AccessRequest<'_>) -> bool {
+    /// Patterns and constants only: what an address or a path means has tests of its own.
+    fn meets(test: &Value, value: &Value, strict: bool) -> bool {
+        let one = |test: &Value| match test {
+            Value::String(_) => value.as_str().is_some_and(|text| matches(test, text)),
+            test => test == value,
+        };
+        let tests = test.as_array().cloned().unwrap_or_else(|| vec![test.clone()]);
+        let in_list = value.as_array().is_some_and(|items| match strict {
+            true => !items.is_empty() && items.iter().all(|item| meets(test, item, true)),
+            false => items.iter().any(|item| meets(test, item, false)),
+        });
+        tests.iter().any(one) || in_list
+    }
+
+    fn rule_matches(rule: &Value, request: &AccessRequest<'_>, arguments: &Value) -> bool {
         let Some(conditions) = rule.get("match") else { return true };
         conditions.as_object().unwrap().iter().all(|(name, wanted)| match name.as_str() {
             "agentIds" => any(wanted, request.agent_id),
@@ -122,16 +222,25 @@ mod plain {
                 Some(tool) => any(wanted, tool),
                 None => wanted.as_array().unwrap().iter().any(|p| p.as_str().unwrap().chars().all(|c| c == '*')),
             },
+            "findings" => request.findings.iter().any(|found| any(wanted, found)),
+            "arguments" => wanted.as_object().unwrap().iter().all(|(pointer, test)| {
+                let strict = rule["decision"] == "allow";
+                arguments.get(&pointer[1..]).is_some_and(|value| meets(test, value, strict))
+            }),
             _ => wanted.as_object().unwrap().iter().all(|(key, pattern)| {
                 request.attributes.iter().any(|(name, value)| name == key && matches(pattern, value))
             }),
         })
     }
 
-    pub(super) fn evaluate(document: &Value, request: &AccessRequest<'_>) -> (String, Option<String>) {
+    pub(super) fn evaluate(
+        document: &Value,
+        request: &AccessRequest<'_>,
+        arguments: &Value,
+    ) -> (String, Option<String>) {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         for rule in document["rules"].as_array().unwrap() {
-            if rule_matches(rule, request) {
+            if rule_matches(rule, request, arguments) {
                 return (text(&rule["decision"]), Some(text(&rule["id"])));
             }
         }
@@ -153,13 +262,16 @@ fn list() -> impl Strategy<Value = Value> {
 
 fn conditions() -> impl Strategy<Value = Value> {
     let attributes = prop::collection::btree_map("[xyz]", prop_oneof![pattern(), Just(String::new())], 1..3);
+    let tests = prop::collection::btree_map("/[xyz]", test(), 1..3);
     let parts = (
         prop::option::of(list()),
         prop::option::of(list()),
         prop::option::of((list(), any::<bool>())),
         prop::option::of((attributes, any::<bool>())),
+        prop::option::weighted(0.3, tests),
+        prop::option::weighted(0.3, list()),
     );
-    parts.prop_map(|(agents, actions, tools, attributes)| {
+    parts.prop_map(|(agents, actions, tools, attributes, arguments, findings)| {
         let mut conditions = Map::new();
         conditions.extend(agents.map(|list| ("agentIds".to_owned(), list)));
         conditions.extend(actions.map(|list| ("actions".to_owned(), list)));
@@ -167,8 +279,20 @@ fn conditions() -> impl Strategy<Value = Value> {
         conditions.extend(
             attributes.map(|(map, alias)| (if alias { "metadata" } else { "attributes" }.to_owned(), json!(map))),
         );
+        conditions.extend(arguments.map(|tests| ("arguments".to_owned(), json!(tests))));
+        conditions.extend(findings.map(|list| ("findings".to_owned(), list)));
         Value::Object(conditions)
     })
+}
+
+fn test() -> impl Strategy<Value = Value> {
+    let one = prop_oneof![pattern().prop_map(Value::from), Just(json!(1)), Just(json!(true)), Just(Value::Null)];
+    prop_oneof![one.clone(), prop::collection::vec(one, 1..3).prop_map(Value::from)]
+}
+
+fn argument() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![text().prop_map(Value::from), Just(json!(1)), Just(json!(true)), Just(Value::Null)];
+    leaf.prop_recursive(2, 6, 3, |inner| prop::collection::vec(inner, 0..3).prop_map(Value::from))
 }
 
 fn decision() -> impl Strategy<Value = &'static str> {
@@ -176,7 +300,7 @@ fn decision() -> impl Strategy<Value = &'static str> {
 }
 
 fn document() -> impl Strategy<Value = Value> {
-    let rules = prop::collection::vec((conditions(), decision()), 0..5);
+    let rules = prop::collection::vec((conditions(), decision()), 0..7);
     (rules, prop::option::of(decision())).prop_map(|(rules, default)| {
         let rules = rules.into_iter().enumerate().map(|(index, (conditions, decision))| {
             let mut rule = json!({"id": format!("r{index}"), "decision": decision});
@@ -193,23 +317,125 @@ fn document() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A request that owns what it is made of.
+#[derive(Debug, Clone)]
+struct Asked {
+    agent: String,
+    action: String,
+    tool: Option<String>,
+    attributes: BTreeMap<String, String>,
+    arguments: BTreeMap<String, Value>,
+    findings: Vec<String>,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let attributes = prop::collection::btree_map("[xyz]", text(), 0..3);
+    let arguments = prop::collection::btree_map("[xyz]", argument(), 0..3);
+    let findings = prop::collection::vec(text(), 0..2);
+    (text(), text(), prop::option::of(text()), attributes, arguments, findings).prop_map(
+        |(agent, action, tool, attributes, arguments, findings)| Asked {
+            agent,
+            action,
+            tool,
+            attributes,
+            arguments,
+            findings,
+        },
+    )
+}
+
+type Answer = (String, Option<String>);
+
+/// What the engine says about one document, and the twin about another.
+fn both(engine: &Value, twin: &Value, asked: &Asked) -> (Answer, Answer) {
+    let attributes: Vec<_> = asked.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let findings: Vec<&str> = asked.findings.iter().map(String::as_str).collect();
+    let arguments = json!(asked.arguments);
+    let parsed = Arguments::parse(arguments.to_string().as_bytes()).unwrap();
+    let request = AccessRequest {
+        agent_id: &asked.agent,
+        action: &asked.action,
+        tool: asked.tool.as_deref(),
+        attributes: &attributes,
+        arguments: Some(&parsed),
+        findings: &findings,
+    };
+    let policy = policy(engine);
+    let answer = policy.evaluate(&request);
+    let answer = (answer.decision.as_str().to_owned(), answer.rule_id.map(str::to_owned));
+    (answer, plain::evaluate(twin, &request, &arguments))
+}
+
+/// That the comparison with the twin would notice a condition which the engine passes over.
+#[test]
+fn a_condition_that_is_dropped_makes_a_difference() {
+    let mut runner = TestRunner::deterministic();
+    let names = ["agentIds", "actions", "tools", "resources", "attributes", "metadata", "arguments", "findings"];
+    for dropped in names {
+        let found = (0..3_000).any(|_| {
+            let (document, asked) = (document(), asked()).new_tree(&mut runner).unwrap().current();
+            let mut without = document.clone();
+            for rule in without["rules"].as_array_mut().unwrap() {
+                let Some(conditions) = rule.get_mut("match").and_then(Value::as_object_mut) else { continue };
+                conditions.remove(dropped);
+                if conditions.is_empty() {
+                    rule.as_object_mut().unwrap().remove("match");
+                }
+            }
+            let (engine, twin) = both(&without, &document, &asked);
+            engine != twin
+        });
+        assert!(found, "nobody misses `{dropped}`");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
     #[test]
-    fn the_engine_agrees_with_its_plain_twin(
-        document in document(),
-        agent in text(),
-        action in text(),
-        tool in prop::option::of(text()),
-        attributes in prop::collection::btree_map("[xyz]", text(), 0..3),
+    fn the_engine_agrees_with_its_plain_twin(document in document(), asked in asked()) {
+        let (engine, twin) = both(&document, &document, &asked);
+        prop_assert_eq!(engine, twin);
+    }
+
+    #[test]
+    fn a_rule_that_is_said_never_to_decide_does_not(document in document(), asked in asked()) {
+        let lint = policy(&document).lint();
+        let ((_, decided), _) = both(&document, &document, &asked);
+        if let Some(id) = decided {
+            let accused = lint.iter().any(|line| line.starts_with(&format!("rule `{id}`")) && line.contains("never decides"));
+            prop_assert!(!accused, "{:?}", lint);
+        }
+    }
+
+    #[test]
+    fn what_is_on_record_never_rules_out_what_was_decided(
+        old in document(), new in document(), asked in asked(), knows_findings: bool, shared in 0..5_usize,
     ) {
-        let attributes: Vec<(&str, &str)> = attributes.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let request = AccessRequest { agent_id: &agent, action: &action, tool: tool.as_deref(), attributes: &attributes };
-        let policy = policy(&document);
-        let answer = policy.evaluate(&request);
-        let (decision, rule) = plain::evaluate(&document, &request);
-        prop_assert_eq!(answer.decision.as_str(), decision);
-        prop_assert_eq!(answer.rule_id.map(str::to_owned), rule);
+        // The new document has some rules of the old one, as an edited document has.
+        let mut new = new;
+        let kept: Vec<Value> = old["rules"].as_array().unwrap().iter().take(shared).cloned().collect();
+        for mut rule in kept {
+            rule["id"] = json!(format!("kept-{}", rule["id"].as_str().unwrap()));
+            new["rules"].as_array_mut().unwrap().push(rule);
+        }
+        // Only an action of tools has arguments; to others the log's silence says that there were none.
+        let asked = Asked { action: "tool:execute".to_owned(), ..asked };
+        let ((_, rule), _) = both(&old, &old, &asked);
+        let ((decision, _), _) = both(&new, &new, &asked);
+        let (old, new) = (policy(&old), policy(&new));
+        let findings: Vec<&str> = asked.findings.iter().map(String::as_str).collect();
+        let decided = Some(Decided { policy: &old, rule_id: rule.as_deref() });
+        for decided in [decided, None] {
+            let possible = new.possible(&Recorded {
+                agent_id: &asked.agent,
+                action: &asked.action,
+                tool: asked.tool.as_deref(),
+                attributes: &[],
+                findings: knows_findings.then_some(&findings),
+                decided,
+            });
+            prop_assert!(possible.iter().any(|one| one.as_str() == decision), "{possible:?}");
+        }
     }
 
     #[test]

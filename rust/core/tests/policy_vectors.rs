@@ -1,6 +1,7 @@
 //! The policy vectors that Rust and Python share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use kalguard_core::arguments::Arguments;
 use kalguard_core::error::CompileError;
 use kalguard_core::policy::{AccessRequest, PolicySet};
 use serde_json::Value;
@@ -14,11 +15,16 @@ fn with_request<T>(case: &Value, ask: impl FnOnce(&AccessRequest<'_>) -> T) -> T
     let request = &case["request"];
     let attributes: Vec<(&str, &str)> =
         request["attributes"].as_object().unwrap().iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap())).collect();
+    let arguments = request.get("arguments").map(|given| Arguments::parse(given.to_string().as_bytes()).unwrap());
+    let findings: Vec<&str> =
+        request.get("findings").and_then(Value::as_array).into_iter().flatten().map(|f| f.as_str().unwrap()).collect();
     ask(&AccessRequest {
         agent_id: request["agentId"].as_str().unwrap(),
         action: request["action"].as_str().unwrap(),
         tool: request["tool"].as_str(),
         attributes: &attributes,
+        arguments: arguments.as_ref(),
+        findings: &findings,
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use kalguard_core::arguments::Arguments;
 use kalguard_core::tools::{Check, Refusal, ToolRegistry};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,7 +17,11 @@ fn with_schema(schema: &Value) -> ToolRegistry {
 }
 
 fn refusal(registry: &ToolRegistry, arguments: &Value) -> Refusal {
-    registry.check("t", arguments.to_string().as_bytes()).unwrap_err()
+    registry.check("t", &args(arguments.to_string().as_bytes())).unwrap_err()
+}
+
+fn args(json: impl AsRef<[u8]>) -> Arguments {
+    Arguments::parse(json.as_ref()).unwrap()
 }
 
 fn nested(depth: usize, inner: Value) -> Value {
@@ -54,7 +59,7 @@ fn a_refusal_names_the_place_in_the_schema_and_nothing_of_the_arguments() {
 #[test]
 fn a_refusal_does_not_repeat_the_tool_s_name() {
     let tools = registry(&json!({"tools": []}));
-    let refused = tools.check("ann@example.org", b"{}").unwrap_err();
+    let refused = tools.check("ann@example.org", &args(b"{}")).unwrap_err();
     assert_eq!((refused.check, refused.reason.as_str()), (Check::Allowlist, "tool is not declared in the tools file"));
 }
 
@@ -67,7 +72,6 @@ fn a_command_is_named_by_its_id_and_a_phrase_by_its_index() {
 
 #[test]
 fn arguments_that_are_not_json_are_refused() {
-    let tools = ToolRegistry::open();
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
     for broken in [
         &b""[..],
@@ -79,16 +83,16 @@ fn arguments_that_are_not_json_are_refused() {
         b"{\"a\":NaN}",
         deep.as_bytes(),
     ] {
-        assert_eq!(tools.check("t", broken).unwrap_err().check, Check::Arguments);
+        assert!(Arguments::parse(broken).is_err());
     }
 }
 
 #[test]
 fn of_an_argument_given_twice_the_last_one_counts() {
     let tools = with_schema(&json!({"properties": {"a": {"type": "string"}}}));
-    assert!(tools.check("t", br#"{"a": 1, "a": "x"}"#).is_ok());
-    assert_eq!(tools.check("t", br#"{"a": "x", "a": 1}"#).unwrap_err().check, Check::Schema);
-    assert!(tools.check("t", br#"{"a": "$(id)", "a": "x"}"#).is_ok());
+    assert!(tools.check("t", &args(br#"{"a": 1, "a": "x"}"#)).is_ok());
+    assert_eq!(tools.check("t", &args(br#"{"a": "x", "a": 1}"#)).unwrap_err().check, Check::Schema);
+    assert!(tools.check("t", &args(br#"{"a": "$(id)", "a": "x"}"#)).is_ok());
 }
 
 #[test]
@@ -118,7 +122,7 @@ fn the_deepest_schema_on_the_deepest_arguments_fits_a_small_stack() {
     let schema = json!({"$ref": "#/$defs/d0", "$defs": definitions});
     let check = move || {
         let tools = with_schema(&schema);
-        assert!(tools.check("t", nested(62, json!({"y": 1})).to_string().as_bytes()).is_ok());
+        assert!(tools.check("t", &args(nested(62, json!({"y": 1})).to_string().as_bytes())).is_ok());
         assert_eq!(refusal(&tools, &nested(62, json!({}))).check, Check::Schema);
     };
     std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(check).unwrap().join().unwrap();
@@ -134,7 +138,7 @@ fn a_schema_of_many_references_one_after_the_other_compiles_on_a_small_stack() {
     schema["$defs"] = Value::Object(definitions);
     let check = move || {
         let tools = with_schema(&schema);
-        assert!(tools.check("t", nested(60, json!(1)).to_string().as_bytes()).is_ok());
+        assert!(tools.check("t", &args(nested(60, json!(1)).to_string().as_bytes())).is_ok());
     };
     std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(check).unwrap().join().unwrap();
 }
@@ -148,7 +152,7 @@ fn a_schema_that_visits_a_value_twice_at_every_level_ends_soon() {
     let begun = Instant::now();
     for keyword in ["allOf", "anyOf"] {
         let tools = with_schema(&twice(keyword));
-        assert!(tools.check("t", nested(60, json!({"y": 1})).to_string().as_bytes()).is_ok());
+        assert!(tools.check("t", &args(nested(60, json!({"y": 1})).to_string().as_bytes())).is_ok());
         assert_eq!(refusal(&tools, &nested(60, json!({}))).check, Check::Schema);
     }
     assert!(begun.elapsed() < Duration::from_secs(5));
@@ -173,7 +177,7 @@ fn texts_made_to_take_long_end_soon() {
         "/bin/",
     ] {
         let text = unit.repeat(1_000_000 / unit.len());
-        let _ = tools.check("t", json!({"a": text}).to_string().as_bytes());
+        let _ = tools.check("t", &args(json!({"a": text}).to_string().as_bytes()));
     }
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
@@ -183,7 +187,7 @@ fn many_words_in_nested_lists_are_looked_at_once_more_and_not_more_often() {
     let tools = ToolRegistry::open();
     let arguments = (0..60).fold(json!(vec!["word"; 20_000]), |inner, _| json!(["a", "b", inner]));
     let begun = Instant::now();
-    assert!(tools.check("t", json!({"a": arguments}).to_string().as_bytes()).is_ok());
+    assert!(tools.check("t", &args(json!({"a": arguments}).to_string().as_bytes())).is_ok());
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
@@ -209,15 +213,15 @@ proptest! {
             }).collect();
         }
         let arguments = nested(depth, json!({"a": format!("{before} {command}")}));
-        let refused = ToolRegistry::open().check("t", arguments.to_string().as_bytes());
+        let refused = ToolRegistry::open().check("t", &args(arguments.to_string().as_bytes()));
         prop_assert_eq!(refused.unwrap_err().check, Check::Command);
     }
 
     #[test]
     fn nothing_makes_a_check_or_a_compilation_panic(text in "\\PC{0,40}", key in "\\PC{0,6}", number: f64) {
         let tools = ToolRegistry::open();
-        let _ = tools.check(&text, text.as_bytes());
-        let _ = tools.check(&key, json!({&key: [text, number, {&text: null}]}).to_string().as_bytes());
+        let _ = Arguments::parse(text.as_bytes());
+        let _ = tools.check(&key, &args(json!({&key: [text, number, {&text: null}]}).to_string().as_bytes()));
         let _ = ToolRegistry::compile(text.as_bytes());
         let schema = json!({&key: {&text: number}, "pattern": text, "$ref": format!("#{key}"), "format": key});
         let _ = ToolRegistry::compile(json!({"tools": [{"name": "t", "argumentSchema": schema}]}).to_string().as_bytes());

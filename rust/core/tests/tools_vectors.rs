@@ -1,6 +1,7 @@
 //! The tools vectors that Rust and Python share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+use kalguard_core::arguments::Arguments;
 use kalguard_core::error::CompileError;
 use kalguard_core::tools::ToolRegistry;
 use serde_json::Value;
@@ -22,8 +23,11 @@ fn every_call_is_mediated_as_the_vectors_say() {
                 .unwrap_or_else(|error| panic!("{}: {error}", case["name"])),
         };
         let (tool, arguments) = (case["call"]["toolName"].as_str().unwrap(), &case["call"]["arguments"]);
-        let answer = registry.check(tool, arguments.to_string().as_bytes());
-        let check = answer.as_ref().err().map(|refusal| refusal.check.as_str());
+        let answer = Arguments::parse(arguments.to_string().as_bytes()).map(|given| registry.check(tool, &given));
+        let check = match &answer {
+            Ok(answer) => answer.as_ref().err().map(|refusal| refusal.check.as_str()),
+            Err(_) => Some("arguments"),
+        };
         assert_eq!(check, case["check"].as_str(), "{}: {answer:?}", case["name"]);
     }
 }

@@ -3,6 +3,7 @@
 //! What is compiled is frozen and shared. Text is borrowed from Python for the length of a call; what comes back is a
 //! small frozen object. The contract, with every argument explained, is `python/kalguard/_core.pyi`.
 
+mod arguments;
 mod error;
 mod policy;
 mod scanner;
@@ -13,6 +14,7 @@ mod tools;
 const DETACH_FROM_BYTES: usize = 16 * 1024;
 
 use kalguard_core::finding::Category;
+use kalguard_core::policy::ACTIONS;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -23,6 +25,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let categories = Category::ALL.map(|category| (category.as_str(), category.meaning()));
     module.add("CATEGORIES", PyTuple::new(module.py(), categories)?)?;
     module.add("PanicException", module.py().get_type::<PanicException>())?;
+    module.add("ACTIONS", PyTuple::new(module.py(), ACTIONS)?)?;
+    module.add_class::<arguments::Arguments>()?;
     module.add_class::<scanner::Scanner>()?;
     module.add_class::<scanner::Scan>()?;
     module.add_class::<policy::PolicySet>()?;

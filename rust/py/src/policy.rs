@@ -4,6 +4,7 @@ use kalguard_core::policy;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use crate::arguments::Arguments;
 use crate::error::to_python;
 
 /// A policy document, compiled.
@@ -33,7 +34,7 @@ impl PolicySet {
         self.0.rule_count()
     }
 
-    #[pyo3(signature = (agent_id, action, tool, attributes, /))]
+    #[pyo3(signature = (agent_id, action, tool, attributes, call, /))]
     fn evaluate(
         &self,
         py: Python<'_>,
@@ -41,10 +42,19 @@ impl PolicySet {
         action: &str,
         tool: Option<&str>,
         attributes: &Bound<'_, PyDict>,
+        call: Option<PyCall<'_>>,
     ) -> PyResult<Evaluation> {
-        let pairs = owned_pairs(attributes)?;
-        let attributes = borrowed_pairs(&pairs)?;
-        let answer = self.0.evaluate(&policy::AccessRequest { agent_id, action, tool, attributes: &attributes });
+        let (pairs, found) = (owned_pairs(attributes)?, found_in(call.as_ref())?);
+        let (attributes, findings) = (borrowed_pairs(&pairs)?, borrowed(&found)?);
+        let arguments = call.as_ref().map(|(given, _)| &given.get().0);
+        let answer = self.0.evaluate(&policy::AccessRequest {
+            agent_id,
+            action,
+            tool,
+            attributes: &attributes,
+            arguments,
+            findings: &findings,
+        });
         Ok(Evaluation {
             decision: answer.decision,
             rule_id: answer.rule_id.map(|id| PyString::new(py, id).unbind()),
@@ -52,7 +62,7 @@ impl PolicySet {
         })
     }
 
-    #[pyo3(signature = (agent_id, action, tool, attributes, /))]
+    #[pyo3(signature = (agent_id, action, tool, attributes, call, /))]
     fn explain<'py>(
         &self,
         py: Python<'py>,
@@ -60,13 +70,44 @@ impl PolicySet {
         action: &str,
         tool: Option<&str>,
         attributes: &Bound<'py, PyDict>,
+        call: Option<PyCall<'py>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let pairs = owned_pairs(attributes)?;
-        let attributes = borrowed_pairs(&pairs)?;
-        let request = policy::AccessRequest { agent_id, action, tool, attributes: &attributes };
+        let (pairs, found) = (owned_pairs(attributes)?, found_in(call.as_ref())?);
+        let (attributes, findings) = (borrowed_pairs(&pairs)?, borrowed(&found)?);
+        let arguments = call.as_ref().map(|(given, _)| &given.get().0);
+        let request =
+            policy::AccessRequest { agent_id, action, tool, attributes: &attributes, arguments, findings: &findings };
         PyTuple::new(py, self.0.explain(&request).into_iter().map(|step| (step.rule_id, step.failed)))
     }
+
+    fn lint(&self) -> Vec<String> {
+        self.0.lint()
+    }
+
+    #[pyo3(signature = (asked, attributes, findings, decided, /))]
+    fn possible<'py>(
+        &self,
+        py: Python<'py>,
+        asked: (String, String, Option<String>),
+        attributes: &Bound<'py, PyDict>,
+        findings: Option<&Bound<'py, PyTuple>>,
+        decided: Option<(Bound<'py, Self>, Option<String>)>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let (agent_id, action, tool) = (&asked.0, &asked.1, asked.2.as_deref());
+        let pairs = owned_pairs(attributes)?;
+        let attributes = &borrowed_pairs(&pairs)?;
+        let found = findings.map(owned).transpose()?;
+        let found = found.as_deref().map(borrowed).transpose()?;
+        let decided = decided
+            .as_ref()
+            .map(|(policy, rule)| policy::Decided { policy: &policy.get().0, rule_id: rule.as_deref() });
+        let recorded = policy::Recorded { agent_id, action, tool, attributes, findings: found.as_deref(), decided };
+        PyTuple::new(py, self.0.possible(&recorded).into_iter().map(policy::Decision::as_str))
+    }
 }
+
+/// What a tool is to be called with, and the categories of what was found in it.
+type PyCall<'py> = (Bound<'py, Arguments>, Bound<'py, PyTuple>);
 
 #[pymethods]
 impl Evaluation {
@@ -84,4 +125,16 @@ fn owned_pairs<'py>(attributes: &Bound<'py, PyDict>) -> PyResult<Vec<Pair<'py>>>
 
 fn borrowed_pairs<'a>(pairs: &'a [Pair<'_>]) -> PyResult<Vec<(&'a str, &'a str)>> {
     pairs.iter().map(|(name, value)| Ok((name.to_str()?, value.to_str()?))).collect()
+}
+
+fn found_in<'py>(call: Option<&PyCall<'py>>) -> PyResult<Vec<Bound<'py, PyString>>> {
+    call.map_or_else(|| Ok(Vec::new()), |(_, findings)| owned(findings))
+}
+
+fn owned<'py>(texts: &Bound<'py, PyTuple>) -> PyResult<Vec<Bound<'py, PyString>>> {
+    texts.iter().map(|text| Ok(text.cast_into()?)).collect()
+}
+
+fn borrowed<'a>(texts: &'a [Bound<'_, PyString>]) -> PyResult<Vec<&'a str>> {
+    texts.iter().map(|text| text.to_str()).collect()
 }

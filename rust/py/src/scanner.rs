@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::DETACH_FROM_BYTES;
+use crate::arguments::Arguments;
 use crate::error::to_python;
 
 /// The prompt firewall, compiled for one configuration.
@@ -73,6 +74,12 @@ impl Scanner {
         let (scan, findings) = py.detach(|| self.0.explain(&segments));
         let evidence = PyTuple::new(py, code_points(&segments, &findings))?;
         Ok((Scan(scan), evidence))
+    }
+
+    #[pyo3(signature = (arguments, /))]
+    fn find_in_arguments<'py>(&self, py: Python<'py>, arguments: &Arguments) -> PyResult<Bound<'py, PyTuple>> {
+        let found = self.0.find_in_arguments(&arguments.0);
+        PyTuple::new(py, found.into_iter().map(|(category, score)| (category.as_str(), score)))
     }
 }
 

@@ -3,7 +3,7 @@
 use kalguard_core::tools;
 use pyo3::prelude::*;
 
-use crate::DETACH_FROM_BYTES;
+use crate::arguments::Arguments;
 use crate::error::to_python;
 
 /// A tools file, compiled.
@@ -36,13 +36,8 @@ impl ToolRegistry {
     }
 
     #[pyo3(signature = (tool, arguments, /))]
-    fn check(&self, py: Python<'_>, tool: &str, arguments: &[u8]) -> Option<ToolRefusal> {
-        let answer = if arguments.len() < DETACH_FROM_BYTES {
-            self.0.check(tool, arguments)
-        } else {
-            py.detach(|| self.0.check(tool, arguments))
-        };
-        answer.err().map(ToolRefusal)
+    fn check(&self, tool: &str, arguments: &Arguments) -> Option<ToolRefusal> {
+        self.0.check(tool, &arguments.0).err().map(ToolRefusal)
     }
 }
 

@@ -1,11 +1,18 @@
 //! A policy document, ready to be asked.
 
 use super::document::{MatchDocument, PolicyDocument, RuleDocument};
+use super::index::Index;
+use super::predicate::{ArgumentCondition, Reading};
+use super::selftest;
 use crate::error::CompileError;
+use crate::fields::Mistakes;
 use crate::glob::Glob;
 
+/// What an agent can ask for.
+pub const ACTIONS: [&str; 3] = ["prompt:check", "tool:execute", "tool:register"];
+
 /// What a rule, or the default, says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Decision {
     /// The request may go on.
     Allow,
@@ -39,7 +46,7 @@ impl Decision {
 /// let policy = PolicySet::compile(br#"{"rules": [
 ///     {"id": "search", "decision": "allow", "match": {"actions": ["tool:execute"], "tools": ["search_*"]}}
 /// ]}"#)?;
-/// let request = AccessRequest { agent_id: "a", action: "tool:execute", tool: Some("search_web"), attributes: &[] };
+/// let request = AccessRequest { agent_id: "a", action: "tool:execute", tool: Some("search_web"), ..Default::default() };
 /// assert_eq!(policy.evaluate(&request).decision, Decision::Allow);
 /// let request = AccessRequest { tool: Some("delete"), ..request };
 /// assert_eq!(policy.evaluate(&request).decision, Decision::Deny);
@@ -48,6 +55,7 @@ impl Decision {
 #[derive(Debug, Clone)]
 pub struct PolicySet {
     pub(super) rules: Box<[Rule]>,
+    pub(super) index: Index,
     pub(super) default_decision: Decision,
     pub(super) default_reason: String,
 }
@@ -61,6 +69,8 @@ pub(super) struct Rule {
     pub(super) actions: Option<Alternatives>,
     pub(super) tools: Option<Alternatives>,
     pub(super) attributes: Box<[(String, Glob)]>,
+    pub(super) arguments: Box<[ArgumentCondition]>,
+    pub(super) findings: Option<Alternatives>,
 }
 
 /// The values of one list, one of which has to match.
@@ -70,6 +80,15 @@ pub(super) struct Alternatives(Box<[Glob]>);
 impl Alternatives {
     fn new(patterns: &[String]) -> Self {
         Self(patterns.iter().map(|pattern| Glob::new(pattern)).collect())
+    }
+
+    pub(super) fn globs(&self) -> &[Glob] {
+        &self.0
+    }
+
+    /// Whether these hold wherever `other` does.
+    pub(super) fn cover(&self, other: &Self) -> bool {
+        other.0.iter().all(|narrow| self.0.iter().any(|wide| wide.covers(narrow)))
     }
 
     pub(super) fn hold_for(&self, text: &str) -> bool {
@@ -87,15 +106,21 @@ impl PolicySet {
     ///
     /// # Errors
     ///
-    /// [`CompileError::Policy`] if the document is not JSON or not a policy. It tells the mistakes, each with the rule's
-    /// id and index and the field.
+    /// [`CompileError::Policy`] if the document is not JSON, not a policy, or does not pass its own tests. It tells the
+    /// mistakes, each with the rule's (or test's) id and index and the field.
     pub fn compile(document: &[u8]) -> Result<Self, CompileError> {
         let document = PolicyDocument::read(document).map_err(CompileError::Policy)?;
-        Ok(Self {
-            rules: document.rules.into_iter().map(Rule::new).collect(),
+        let rules: Box<[Rule]> = document.rules.into_iter().map(Rule::new).collect();
+        let policy = Self {
+            index: Index::new(&rules),
+            rules,
             default_decision: document.default_decision,
             default_reason: document.default_reason.unwrap_or_else(|| "no matching rule".to_owned()),
-        })
+        };
+        let mut mistakes = Mistakes::default();
+        selftest::run(&policy, &document.tests, &mut mistakes);
+        mistakes.end().map_err(CompileError::Policy)?;
+        Ok(policy)
     }
 
     /// How many rules there are.
@@ -114,7 +139,7 @@ impl PolicySet {
 impl Rule {
     fn new(written: RuleDocument) -> Self {
         let RuleDocument { id, decision, reason, conditions } = written;
-        let MatchDocument { agent_ids, actions, tools, attributes } = conditions;
+        let MatchDocument { agent_ids, actions, tools, attributes, arguments, findings } = conditions;
         Self {
             reason: reason.unwrap_or_else(|| default_reason(&id, decision)),
             id,
@@ -123,7 +148,14 @@ impl Rule {
             actions: actions.as_deref().map(Alternatives::new),
             tools: tools.as_deref().map(Alternatives::new),
             attributes: attributes.into_iter().map(|(name, pattern)| (name, Glob::new(&pattern))).collect(),
+            arguments: arguments.into(),
+            findings: findings.as_deref().map(Alternatives::new),
         }
+    }
+
+    /// How this rule counts doubt about an argument: never for the agent.
+    pub(super) fn reading(&self) -> Reading {
+        if self.decision == Decision::Allow { Reading::Strict } else { Reading::Wide }
     }
 }
 

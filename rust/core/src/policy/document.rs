@@ -6,6 +6,8 @@
 use serde_json::{Map, Value};
 
 use super::compiled::Decision;
+use super::predicate::ArgumentCondition;
+use super::selftest::{TestDocument, read_tests};
 use crate::fields::{Fields, Mistakes, decode, quote};
 
 const DECISIONS: &str = "`allow`, `deny`, `require_approval`";
@@ -15,6 +17,7 @@ pub(super) struct PolicyDocument {
     pub(super) default_decision: Decision,
     pub(super) default_reason: Option<String>,
     pub(super) rules: Vec<RuleDocument>,
+    pub(super) tests: Vec<TestDocument>,
 }
 
 /// One rule of it.
@@ -32,6 +35,8 @@ pub(super) struct MatchDocument {
     pub(super) actions: Option<Vec<String>>,
     pub(super) tools: Option<Vec<String>>,
     pub(super) attributes: Vec<(String, String)>,
+    pub(super) arguments: Vec<ArgumentCondition>,
+    pub(super) findings: Option<Vec<String>>,
 }
 
 impl PolicyDocument {
@@ -44,9 +49,11 @@ impl PolicyDocument {
         let default_decision = decision(&mut fields, &mut mistakes, "defaultDecision");
         let default_reason = fields.string(&mut mistakes, "defaultReason").map(str::to_owned);
         let rules = rules(&mut fields, &mut mistakes);
+        let tests = fields.list(&mut mistakes, "tests").unwrap_or_default();
+        let tests = read_tests(tests, &mut mistakes);
         fields.end(&mut mistakes);
         mistakes.end()?;
-        Ok(Self { default_decision: default_decision.unwrap_or(Decision::Deny), default_reason, rules })
+        Ok(Self { default_decision: default_decision.unwrap_or(Decision::Deny), default_reason, rules, tests })
     }
 }
 
@@ -108,6 +115,8 @@ fn conditions(place: &str, written: &Map<String, Value>, mistakes: &mut Mistakes
     let resources = patterns(&mut fields, mistakes, "resources");
     let attributes = attributes(&mut fields, mistakes, "attributes");
     let metadata = self::attributes(&mut fields, mistakes, "metadata");
+    let arguments = arguments(&mut fields, mistakes);
+    let findings = patterns(&mut fields, mistakes, "findings");
     for (name, other) in [("tools", "resources"), ("attributes", "metadata")] {
         if written.contains_key(name) && written.contains_key(other) {
             let what = format!("and `match.{other}` are one condition under two names: keep one");
@@ -120,6 +129,8 @@ fn conditions(place: &str, written: &Map<String, Value>, mistakes: &mut Mistakes
         actions,
         tools: tools.or(resources),
         attributes: attributes.or(metadata).unwrap_or_default(),
+        arguments,
+        findings,
     }
 }
 
@@ -148,7 +159,23 @@ fn attributes(fields: &mut Fields<'_>, mistakes: &mut Mistakes, name: &'static s
     Some(attributes)
 }
 
-fn decision(fields: &mut Fields<'_>, mistakes: &mut Mistakes, name: &'static str) -> Option<Decision> {
+fn arguments(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Vec<ArgumentCondition> {
+    let Some(written) = fields.object(mistakes, "arguments") else { return Vec::new() };
+    if written.is_empty() {
+        fields.wrong(mistakes, "arguments", "must not be empty: leave it out to match everything");
+    }
+    let mut conditions = Vec::with_capacity(written.len());
+    for (pointer, tests) in written {
+        match ArgumentCondition::parse(pointer, tests) {
+            Ok(condition) => conditions.push(condition),
+            Err(what) => fields.wrong(mistakes, &format!("arguments.{}", quote(pointer)), &what),
+        }
+    }
+    conditions
+}
+
+/// Read a decision. `None` if there is none, or (with a mistake noted) none that is known.
+pub(super) fn decision(fields: &mut Fields<'_>, mistakes: &mut Mistakes, name: &'static str) -> Option<Decision> {
     let written = fields.string(mistakes, name)?;
     let decision = Decision::parse(written);
     if decision.is_none() {

@@ -1,9 +1,10 @@
-//! Which rule comes first? Total, without allocation.
+//! Which rule comes first? Total, and without allocation but where an argument is read widely.
 
 use super::compiled::{Alternatives, Decision, PolicySet, Rule};
+use crate::arguments::Arguments;
 
 /// What is asked: may this agent do this.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct AccessRequest<'a> {
     /// Who asks, as verified.
     pub agent_id: &'a str,
@@ -13,6 +14,10 @@ pub struct AccessRequest<'a> {
     pub tool: Option<&'a str>,
     /// What else is known about the request. INVARIANT: names are unique; of two equal ones the first would count.
     pub attributes: &'a [(&'a str, &'a str)],
+    /// What the tool is to be called with, where it is.
+    pub arguments: Option<&'a Arguments>,
+    /// Categories of what was found in the arguments, such as `pii.email`.
+    pub findings: &'a [&'a str],
 }
 
 /// The answer, and the rule that gave it.
@@ -31,8 +36,8 @@ pub struct Evaluation<'p> {
 pub struct Explained<'p> {
     /// The rule.
     pub rule_id: &'p str,
-    /// The first condition that did not hold: `agentIds`, `actions`, `tools` or `attributes.<name>`. `None` where the
-    /// rule matched, and so decided.
+    /// The first condition that did not hold: `agentIds`, `actions`, `tools`, `attributes.<name>`,
+    /// `arguments.<pointer>` or `findings`. `None` where the rule matched, and so decided.
     pub failed: Option<String>,
 }
 
@@ -42,13 +47,15 @@ enum Condition<'p> {
     Actions,
     Tools,
     Attribute(&'p str),
+    Argument(&'p str),
+    Findings,
 }
 
 impl PolicySet {
     /// The first rule that matches decides, the default where none does.
     #[must_use]
     pub fn evaluate(&self, request: &AccessRequest<'_>) -> Evaluation<'_> {
-        match self.rules.iter().find(|rule| rule.first_failure(request).is_none()) {
+        match self.index.first(&self.rules, request, |rule| rule.first_failure(request).is_none()) {
             Some(rule) => Evaluation { decision: rule.decision, rule_id: Some(&rule.id), reason: &rule.reason },
             None => Evaluation { decision: self.default_decision, rule_id: None, reason: &self.default_reason },
         }
@@ -71,6 +78,7 @@ impl PolicySet {
 }
 
 impl Rule {
+    /// `None` where all conditions hold. The dear ones come last.
     fn first_failure(&self, request: &AccessRequest<'_>) -> Option<Condition<'_>> {
         if !holds(self.agent_ids.as_ref(), Some(request.agent_id)) {
             return Some(Condition::AgentIds);
@@ -85,7 +93,16 @@ impl Rule {
             // An attribute that the request lacks fails its condition: what is not known must not pass for known.
             !request.attributes.iter().find(|(given, _)| given == name).is_some_and(|(_, value)| pattern.matches(value))
         });
-        failed.map(|(name, _)| Condition::Attribute(name))
+        if let Some((name, _)) = failed {
+            return Some(Condition::Attribute(name));
+        }
+        if self.findings.as_ref().is_some_and(|kinds| !request.findings.iter().any(|found| kinds.hold_for(found))) {
+            return Some(Condition::Findings);
+        }
+        let failed = self.arguments.iter().find(|condition| {
+            !request.arguments.is_some_and(|arguments| condition.holds(arguments.value(), self.reading()))
+        });
+        failed.map(|condition| Condition::Argument(&condition.pointer))
     }
 }
 
@@ -104,6 +121,8 @@ impl Condition<'_> {
             Self::Actions => "actions".to_owned(),
             Self::Tools => "tools".to_owned(),
             Self::Attribute(name) => format!("attributes.{name}"),
+            Self::Argument(pointer) => format!("arguments.{pointer}"),
+            Self::Findings => "findings".to_owned(),
         }
     }
 }

@@ -7,8 +7,6 @@ pub enum Check {
     Denylist,
     /// There is a tools file, and the tool is not in it.
     Allowlist,
-    /// The arguments are not a JSON object, or nested too deep.
-    Arguments,
     /// The arguments do not fit the tool's schema.
     Schema,
     /// The arguments hold a command that is on the command denylist.
@@ -22,7 +20,6 @@ impl Check {
         match self {
             Self::Denylist => "denylist",
             Self::Allowlist => "allowlist",
-            Self::Arguments => "arguments",
             Self::Schema => "schema",
             Self::Command => "command",
         }

@@ -2,31 +2,29 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::commands::CommandDenylist;
 use super::document::{ToolDocument, ToolsDocument};
 use super::refusal::{Check, Refusal};
 use super::schema::ArgumentSchema;
+use crate::arguments::Arguments;
 use crate::error::CompileError;
 use crate::fields::Mistakes;
 use crate::glob::Glob;
 
-/// How deep arguments may be nested. Validation recurses, so this bounds the stack it takes.
-const MAX_ARGUMENT_DEPTH: usize = 64;
-
 /// The tools that exist, and what their calls may hold. Immutable: a changed file is another registry.
 ///
 /// ```
+/// use kalguard_core::arguments::Arguments;
 /// use kalguard_core::tools::{Check, ToolRegistry};
 ///
 /// let tools = ToolRegistry::compile(br#"{"tools": [
 ///     {"name": "get_weather", "argumentSchema": {"location": {"type": "string", "required": true}}}
 /// ]}"#)?;
-/// assert!(tools.check("get_weather", br#"{"location": "Bonn"}"#).is_ok());
-/// assert_eq!(tools.check("get_weather", b"{}").unwrap_err().check, Check::Schema);
-/// assert_eq!(tools.check("get_secrets", b"{}").unwrap_err().check, Check::Allowlist);
-/// # Ok::<(), kalguard_core::error::CompileError>(())
+/// let (some, none) = (Arguments::parse(br#"{"location": "Bonn"}"#)?, Arguments::default());
+/// assert!(tools.check("get_weather", &some).is_ok());
+/// assert_eq!(tools.check("get_weather", &none).unwrap_err().check, Check::Schema);
+/// assert_eq!(tools.check("get_secrets", &none).unwrap_err().check, Check::Allowlist);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct ToolRegistry {
@@ -78,12 +76,12 @@ impl ToolRegistry {
         self.tools.as_ref()?.get(tool)?.rate_limit_per_minute
     }
 
-    /// Mediate one call. `arguments` is a JSON object as UTF-8; of a key given twice the last value counts.
+    /// Mediate one call.
     ///
     /// # Errors
     ///
     /// A [`Refusal`] by the first check that speaks against the call.
-    pub fn check(&self, tool: &str, arguments: &[u8]) -> Result<(), Refusal> {
+    pub fn check(&self, tool: &str, arguments: &Arguments) -> Result<(), Refusal> {
         let refuse = |check, what: &str| Err(Refusal::new(check, what));
         if self.denylist.iter().any(|glob| glob.matches(tool)) {
             return refuse(Check::Denylist, "is on the denylist");
@@ -92,16 +90,10 @@ impl ToolRegistry {
         if matches!(spec, Some(None)) {
             return refuse(Check::Allowlist, "is not declared in the tools file");
         }
-        let Ok(arguments @ Value::Object(_)) = serde_json::from_slice::<Value>(arguments) else {
-            return refuse(Check::Arguments, "was called with arguments that are not a JSON object");
-        };
-        if deeper_than(&arguments, MAX_ARGUMENT_DEPTH) {
-            return refuse(Check::Arguments, "was called with arguments that are nested too deep");
-        }
         if let Some(schema) = spec.flatten().and_then(|spec| spec.arguments.as_ref()) {
-            schema.check(&arguments).or_else(|what| refuse(Check::Schema, &what))?;
+            schema.check(arguments.value()).or_else(|what| refuse(Check::Schema, &what))?;
         }
-        match self.commands.find(&arguments) {
+        match self.commands.find(arguments.value()) {
             None => Ok(()),
             Some(id) => refuse(Check::Command, &format!("was called with arguments that `{id}` forbids")),
         }
@@ -117,15 +109,5 @@ impl ToolSpec {
             None
         });
         (name, Self { rate_limit_per_minute, arguments })
-    }
-}
-
-/// Whether a value has more than `depth` lists and objects inside each other. The parser has bounded them already.
-pub(super) fn deeper_than(value: &Value, depth: usize) -> bool {
-    match (value, depth.checked_sub(1)) {
-        (Value::Array(_) | Value::Object(_), None) => true,
-        (Value::Array(items), Some(left)) => items.iter().any(|item| deeper_than(item, left)),
-        (Value::Object(fields), Some(left)) => fields.values().any(|field| deeper_than(field, left)),
-        _ => false,
     }
 }

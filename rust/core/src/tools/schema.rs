@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::graph;
 use super::keywords::Dialect;
-use super::registry::deeper_than;
 use super::short_form;
+use crate::arguments::deeper_than;
 use crate::fields::{quote, quote_bounded};
 
 /// How large a schema may be, in bytes of JSON.
