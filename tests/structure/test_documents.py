@@ -3,9 +3,11 @@
 import json
 import re
 
-from kalguard._core import CATEGORIES
+from kalguard._core import ACTIONS, CATEGORIES
 from kalguard.config import VARIABLES
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
+from kalguard.decision.model import Action
+from kalguard.decision.policy import load_policy
 from kalguard.wire.codes import ErrorCode
 from tests.support import ROOT, app, call
 
@@ -55,6 +57,19 @@ def test_the_firewalls_document_lists_every_category_and_shows_a_good_patterns_f
     schema = json.loads((ROOT / "python/kalguard/schemas/patterns.schema.json").read_text())
     own = [name for name, _ in CATEGORIES if not name.startswith("abnormality.")]
     assert schema["definitions"]["pattern"]["properties"]["category"]["enum"] == own
+
+
+def test_the_policies_that_are_shown_can_be_used() -> None:
+    examples = re.findall(r"```json\n(.*?)```", (ROOT / "docs/policy.md").read_text(), re.DOTALL)
+    assert len(examples) == 4
+    for example in examples:
+        policy = load_policy(example.encode())
+        assert policy.rules.lint() == []
+    assert load_policy((ROOT / "deploy/policy.example.json").read_bytes()).rules.lint() == []
+
+
+def test_the_actions_of_policies_are_those_of_the_service() -> None:
+    assert tuple(Action) == ACTIONS
 
 
 def test_the_readme_s_requests_get_the_replies_that_it_shows() -> None:
