@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find rust/core/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/fuzz') Cargo.toml Cargo.lock pyproject.toml
+SOURCES := $(shell find rust/core/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help run build wheel test lint rust-test python-test bench train lock clean
@@ -60,6 +60,7 @@ python-test: build
 bench: build
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-json=.benchmarks/latest.json
 	@$(BIN)/python -m benches.ratios .benchmarks/latest.json
+	CARGO_TARGET_DIR=target cargo bench --manifest-path rust/yardsticks/Cargo.toml --locked --quiet
 
 # Validates with whole sources left out, then trains on everything. The same data gives the same file.
 train:

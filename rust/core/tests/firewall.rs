@@ -8,7 +8,7 @@ use kalguard_core::model::Model;
 use kalguard_core::patterns::{PatternsFile, catalogue};
 use kalguard_core::scanner::{Action, Role, Scan, Scanner, ScannerConfig, Segment};
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn vectors(name: &str) -> Vec<Value> {
     let path = format!("{}/../../tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -305,4 +305,55 @@ fn an_allowed_phrase_is_not_looked_at_and_hides_nothing_else() {
     let own = r#"{"allow": ["code 123-x"], "patterns": [{"id": "acme.code", "category": "harmful.blocked_phrase", "score": 1,
         "regex": "code [0-9]+", "matches": ["code 5"]}]}"#;
     assert!(with_patterns(own, ScannerConfig::default()).unwrap_err().contains("which is blocked"));
+}
+
+mod arguments {
+    use kalguard_core::arguments::Arguments;
+
+    use super::*;
+
+    fn found(arguments: &Value) -> Vec<&'static str> {
+        let scanner = Scanner::new(&ScannerConfig::default()).unwrap();
+        let arguments = Arguments::parse(arguments.to_string().as_bytes()).unwrap();
+        scanner.find_in_arguments(&arguments).into_iter().map(|(category, _)| category.as_str()).collect()
+    }
+
+    #[test]
+    fn personal_data_is_found_wherever_it_stands() {
+        for (arguments, category) in [
+            (json!({"to": "ann@example.com"}), "pii.email"),
+            (json!({"a": [{"b": ["x", "ann@example.com"]}]}), "pii.email"),
+            (json!({"ann@example.com": 1}), "pii.email"),
+            (json!({"ann@example.com": null}), "pii.email"),
+            (json!({"card": 4_111_111_111_111_111_u64}), "pii.credit_card"),
+            (json!({"phone": "+49 30 901820"}), "pii.phone"),
+            (json!({"iban": "DE89 3704 0044 0532 0130 00"}), "pii.iban"),
+            (json!({"ssn": "536-22-8726"}), "pii.ssn"),
+            (json!({"ip": "192.168.17.4"}), "pii.ip_address"),
+        ] {
+            assert_eq!(found(&arguments), [category], "{arguments}");
+        }
+    }
+
+    #[test]
+    fn ordinary_arguments_hold_nothing() {
+        for arguments in [
+            json!({}),
+            json!({"location": "Oslo", "days": 3, "units": ["metric", null, true]}),
+            json!({"a": "4111 1111", "b": "1111 1111"}),
+            json!({"orders": [41_111_111, 11_111_111]}),
+            json!({"lat": 59.913_868_8, "lon": 10.752_245_4, "zoom": 12}),
+            json!({"phone": "", "note": "4711"}),
+            json!({"from": "2026-11-21", "to": "2026-11-30T10:00:00Z", "id": "c0ffee"}),
+        ] {
+            assert_eq!(found(&arguments), [""; 0], "{arguments}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_looked_for_where_that_is_switched_off() {
+        let config = ScannerConfig { check_pii: false, ..ScannerConfig::default() };
+        let arguments = Arguments::parse(br#"{"to": "ann@example.com"}"#).unwrap();
+        assert_eq!(Scanner::new(&config).unwrap().find_in_arguments(&arguments), []);
+    }
 }

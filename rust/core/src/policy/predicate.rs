@@ -13,6 +13,9 @@ use crate::glob::Glob;
 /// How large one compiled expression may be, in bytes.
 const MAX_REGEX_BYTES: usize = 1024 * 1024;
 
+/// A list with more elements than this, those of lists in it included, is looked at no further: it is in doubt.
+const MAX_ELEMENTS: usize = 1000;
+
 /// How doubt is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -56,7 +59,11 @@ impl ArgumentCondition {
 
     /// Whether it holds. An argument that is not there meets nothing.
     pub(super) fn holds(&self, arguments: &Value, reading: Reading) -> bool {
-        arguments.pointer(&self.pointer).is_some_and(|value| self.is_met(value, reading))
+        match arguments.pointer(&self.pointer) {
+            None => false,
+            Some(value) if elements(value) > MAX_ELEMENTS => reading == Reading::Wide,
+            Some(value) => self.is_met(value, reading),
+        }
     }
 
     fn is_met(&self, value: &Value, reading: Reading) -> bool {
@@ -77,6 +84,15 @@ impl ArgumentCondition {
         let covered = |test: &Test| self.tests.iter().any(|own| own.covers(test));
         self.pointer == other.pointer && other.tests.iter().all(covered)
     }
+}
+
+/// How many elements a list has, those of lists in it included, as far as that matters.
+fn elements(value: &Value) -> usize {
+    let Some(items) = value.as_array() else { return 0 };
+    if items.len() > MAX_ELEMENTS {
+        return items.len();
+    }
+    items.iter().fold(items.len(), |count, item| if count > MAX_ELEMENTS { count } else { count + elements(item) })
 }
 
 impl Test {
