@@ -1,0 +1,77 @@
+"""The arithmetic of a window: 61 counts, one a second, in a ring. `memory` and `workers` keep many of them.
+
+A ring is a view of `RING_WORDS` unsigned 32-bit words: the latest second that it knows, then the counts, that of
+second `s` at place `s % BUCKETS`. Seconds are whole and never go back; they start at `BUCKETS` or later, so that a ring
+of zeros is one in which nothing was counted. Memory is the same whatever the limit. Rings may lie in memory that
+processes share: each step leaves one that is right, wherever a process is killed between two writes.
+"""
+
+from array import array
+from collections.abc import Sequence
+
+from kalguard.decision.limits import WINDOW_SECONDS, Limit, Room, Taken
+
+BUCKETS = WINDOW_SECONDS + 1
+RING_WORDS = 1 + BUCKETS
+MAX_COUNT = 2**32 - 1  # a count stays there rather than wrap around
+_ZEROS = memoryview(array("I", [0] * BUCKETS))
+
+
+def take(rings: Sequence[memoryview], limits: Sequence[Limit], now: float) -> Taken:
+    """Count one call in every ring, if each has room under its limit. `now` is in seconds."""
+    advance(rings, now)
+    counts = [_oldest_first(ring) for ring in rings]
+    counted = all(sum(count) < limit.allowed for count, limit in zip(counts, limits, strict=True))
+    if counted:
+        add(rings)
+        for count in counts:
+            count[-1] += 1
+    rooms = (_room(count, limit.allowed, now) for count, limit in zip(counts, limits, strict=True))
+    return Taken(counted, tuple(rooms))
+
+
+def advance(rings: Sequence[memoryview], now: float) -> None:
+    """Bring rings to the current second: what is older than a window is counted no more."""
+    second = int(now)
+    for ring in rings:
+        latest = ring[0]
+        if second - latest >= BUCKETS:
+            clear(ring)
+        else:
+            for passed in range(latest + 1, second + 1):
+                ring[1 + passed % BUCKETS] = 0
+        if second > latest:
+            ring[0] = second  # last: a process killed before it leaves only zeros where zeros belong
+
+
+def add(rings: Sequence[memoryview]) -> None:
+    """Count one call in each ring, whether or not there is room."""
+    for ring in rings:
+        place = 1 + ring[0] % BUCKETS
+        if ring[place] < MAX_COUNT:
+            ring[place] += 1
+
+
+def clear(ring: memoryview) -> None:
+    """Forget every count, but not the second."""
+    ring[1:] = _ZEROS
+
+
+def is_idle(latest: int, now: float) -> bool:
+    """Whether a ring whose latest second is this has nothing left that counts."""
+    return latest <= int(now) - BUCKETS
+
+
+def _oldest_first(ring: memoryview) -> list[int]:
+    start = 1 + (ring[0] + 1) % BUCKETS
+    return [*ring[start:].tolist(), *ring[1:start].tolist()]
+
+
+def _room(counts: list[int], allowed: int, now: float) -> Room:
+    used = sum(counts)
+    leaving = max(1, used - allowed + 1)  # how many calls have to leave the window before there is more room
+    for age, count in enumerate(counts, start=1):
+        leaving -= count
+        if leaving <= 0:
+            return Room(max(0, allowed - used), int(now) + age - now)
+    return Room(max(0, allowed - used), 0.0)
