@@ -44,10 +44,10 @@ async def agree(store: Counters, calls: list[Call], tell: Callable[[float], None
     """Make the calls of both, and compare each answer. `tell` gives the store the time."""
     plain = PlainCounters()
     plain.now = 1000.0
-    for pause, *asked in calls:
+    for pause, agent, tool, per_agent, per_tool in calls:
         plain.now = round(plain.now + pause, 6)
         tell(plain.now)
-        limits = limits_of(*asked)
+        limits = limits_of(agent, tool, per_agent, per_tool)
         expected, got = plain.take(limits), await store.take(limits)
         assert same(got, expected), (plain.now, limits, got, expected)
 
@@ -86,7 +86,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def with_a_clock_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TAKE.count(TIME) == 1
     monkeypatch.setattr("kalguard.counters.redis.TAKE", TAKE.replace(TIME, TEST_TIME))
-    monkeypatch.setattr("kalguard.counters.redis.BUDGET_SECONDS", 5.0)
+    monkeypatch.setattr("kalguard.counters.batches.BUDGET_SECONDS", 5.0)
 
 
 def set_time(server: RedisServer, now: float) -> None:

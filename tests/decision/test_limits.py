@@ -1,6 +1,7 @@
 """Tool limits: never more than N calls in any minute."""
 
 import asyncio
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,13 +42,11 @@ def test_without_a_limit_nothing_is_counted() -> None:
 def test_what_is_told_of_a_limit() -> None:
     clock = Clock()
     limits = ToolLimits(MemoryCounters(clock), per_agent=2, clock=clock)
-    told = {"name": LimitName.AGENT, "quota": 2, "window_seconds": 60}
-    assert take(limits, "a", "t", None) == (LimitState(**told, remaining=1, reset_seconds=61, reset_at=1061),)
+    told = partial(LimitState, LimitName.AGENT, 2, 60, reset_at=1061)
+    assert take(limits, "a", "t", None) == (told(remaining=1, reset_seconds=61),)
     clock.now += 10.5
-    assert take(limits, "a", "t", None) == (LimitState(**told, remaining=0, reset_seconds=51, reset_at=1061),)
-    assert take(limits, "a", "t", None) == (
-        LimitState(**told, remaining=0, reset_seconds=51, reset_at=1061, exceeded=True),
-    )
+    assert take(limits, "a", "t", None) == (told(remaining=0, reset_seconds=51),)
+    assert take(limits, "a", "t", None) == (told(remaining=0, reset_seconds=51, exceeded=True),)
 
 
 def test_the_wait_that_is_told_is_enough_and_not_more() -> None:

@@ -55,18 +55,18 @@ class MemoryCounters:
     def _count(self, limits: Sequence[Limit]) -> None:
         now = self._now()
         rings = [self._ring(limit.key, now) for limit in limits]
-        ring.advance(rings, now)
         ring.add(rings)
 
     def _now(self) -> float:
         return self._clock() + ring.BUCKETS
 
     def _ring(self, key: tuple[str, ...], now: float) -> memoryview:
+        """The ring of a key, at this second: not idle, so that none is dropped for the next one of the same call."""
         found = self._rings.get(key)
         if found is None:
             self._make_room(now)
             found = self._rings[key] = memoryview(array("I", [0] * ring.RING_WORDS))
-            found[0] = int(now)  # not idle: it must not be dropped for the next one of the same call
+        ring.advance(found, now)
         return found
 
     def _make_room(self, now: float) -> None:

@@ -2,36 +2,32 @@
 
 One Lua script takes all limits of a call together; the time is the server's, so that the clocks of replicas do not
 matter. A window is a hash, second -> count, under a name made of the hash of the agent, and is gone a window after its
-last call. The names of one call share a hash tag. Nothing here waits: a call takes `BUDGET_SECONDS` at most, from the
-wait for a connection to the answer, and there are no retries. What then happens is `counters.replicas`' business.
+last call. The names of one call share a hash tag. There are no retries, and no answer is waited for longer than
+`BUDGET_SECONDS`; what then happens is `counters.replicas`' business.
 
 A server whose clock is set back would count for too long what lies in its future: the script takes that for counted
 now.
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
+from kalguard.counters.batches import BUDGET_SECONDS, Batches, answer_in_time
 from kalguard.counters.workers import hash_of
 from kalguard.decision.limits import Limit, Room, Taken
 from kalguard.decision.quota import Lease
-from kalguard.errors import ConfigError, KalGuardError
+from kalguard.errors import ConfigError
 
-BUDGET_SECONDS = 0.05
 INSTANCE_SECONDS = 15  # an instance that says nothing for so long is none any more
-_GRACE_SECONDS = 0.005
-_CONNECTIONS = 8  # of one worker process
+_CONNECTIONS = 4  # of one worker process: one for windows, one for what is asked now and then, and some to spare
 _DAY_TTL = 2 * 86_400
 _INSTANCES = "kalguard:instances"
-_T = TypeVar("_T")
 
 # KEYS: one window for each limit. ARGV: their limits. Gives: counted or not, then for each limit what remains and the
 # microseconds until it grows. Reads everything before it counts anything.
@@ -108,10 +104,6 @@ return {granted, total + granted}
 """
 
 
-class StoreLost(KalGuardError):
-    """The store gave no answer that can be used, or none in time. The message holds no secret."""
-
-
 class RedisStore:
     """The store at `url`, as one worker process of `instance` sees it. Connects when it is first asked.
 
@@ -122,73 +114,41 @@ class RedisStore:
         """Raises `ConfigError` for a URL that cannot be used."""
         self._instance = instance
         pool = connection_pool(url)
-        self._password = str(pool.connection_kwargs.get("password") or "")
+        self._secret = str(pool.connection_kwargs.get("password") or "")
         self._client = Redis.from_pool(pool)
-        self._take = self._client.register_script(TAKE)
+        self._windows = Batches(self._client, TAKE, secret=self._secret)
         self._beat = self._client.register_script(BEAT)
         self._lease = self._client.register_script(LEASE)
 
     async def take(self, limits: Sequence[Limit]) -> Taken:
         """See `decision.limits.Counters.take`."""
-        keys, allowed = [_window_name(limit.key) for limit in limits], [limit.allowed for limit in limits]
-        reply = await self._answer(self._take(keys=keys, args=allowed))
+        keys = [_window_name(limit.key) for limit in limits]
+        reply = await self._windows.ask(keys, [limit.allowed for limit in limits])
         rooms = (Room(int(left), int(micros) / 1e6) for left, micros in zip(reply[1::2], reply[2::2], strict=True))
         return Taken(reply[0] == 1, tuple(rooms))
 
     async def beat(self) -> int:
-        """Say that this instance is there. Gives how many are."""
-        return int(await self._answer(self._beat(keys=[_INSTANCES], args=[self._instance, INSTANCE_SECONDS])))
+        """Say that this instance is there, and have everything ready for a burst. Gives how many instances are there."""
+        return await answer_in_time(self._say_so(), secret=self._secret)
 
     async def lease(self, day: int, *, held: int, wanted: int, allowance: int) -> Lease:
         """See `decision.quota.Leases.lease`."""
         arguments: list[str | int] = [self._instance, held, wanted, allowance, _DAY_TTL]
-        granted, total = await self._answer(self._lease(keys=[_quota_name(day)], args=arguments))
+        granted, total = await answer_in_time(self._lease(keys=[_quota_name(day)], args=arguments), secret=self._secret)
         return Lease(int(granted), int(total))
 
     async def give_back(self, day: int, units: int) -> None:
         """See `decision.quota.Leases.give_back`."""
-        await self._answer(self._client.hincrby(_quota_name(day), self._instance, -units))
+        await answer_in_time(self._client.hincrby(_quota_name(day), self._instance, -units), secret=self._secret)
+
+    async def _say_so(self) -> int:
+        await self._windows.prepare()
+        return int(await self._beat(keys=[_INSTANCES], args=[self._instance, INSTANCE_SECONDS]))
 
     async def close(self) -> None:
         """Let go of the connections."""
         with suppress(RedisError, OSError):
             await self._client.aclose()
-
-    async def _answer(self, asked: Awaitable[_T]) -> _T:
-        try:
-            return await within(BUDGET_SECONDS, _awaiting(asked))
-        except TimeoutError:
-            raise StoreLost(f"no answer within {BUDGET_SECONDS * 1000:.0f} ms") from None
-        except (RedisError, OSError, ValueError) as error:  # ValueError: a host name that cannot be encoded
-            raise StoreLost(self._in_words(error)) from None
-
-    def _in_words(self, error: Exception) -> str:
-        words = f"{type(error).__name__}: {error}"
-        return words.replace(self._password, "***") if self._password else words
-
-
-async def within(seconds: float, work: Coroutine[Any, Any, _T]) -> _T:
-    """Wait for an answer for so long, and a second time if it was this process that was late, not the answer.
-
-    Timers come before whatever has arrived meanwhile: after a pause of this process, one that simply gave up would
-    take every answer for lost. Raises `TimeoutError`.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        started = time.monotonic()
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-        if not done:
-            was_late = time.monotonic() - started > 1.5 * seconds
-            done, _ = await asyncio.wait({task}, timeout=seconds if was_late else _GRACE_SECONDS)
-        if done:
-            return task.result()
-        raise TimeoutError
-    finally:
-        task.cancel()
-
-
-async def _awaiting(asked: Awaitable[_T]) -> _T:
-    return await asked
 
 
 def connection_pool(url: str) -> BlockingConnectionPool:
@@ -202,6 +162,8 @@ def connection_pool(url: str) -> BlockingConnectionPool:
             socket_connect_timeout=BUDGET_SECONDS * 2,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            driver_info=None,  # neither name itself nor ask for notifications: each is a round trip more
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         pool.make_connection()  # type: ignore[no-untyped-call]
     except (RedisError, ValueError, TypeError, AttributeError, OSError) as error:

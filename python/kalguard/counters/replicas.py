@@ -18,7 +18,8 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from kalguard.counters.redis import RedisStore, StoreLost
+from kalguard.counters.batches import StoreLost
+from kalguard.counters.redis import RedisStore
 from kalguard.decision.limits import Limit, Taken
 from kalguard.decision.quota import Lease
 from kalguard.errors import Unavailable
@@ -126,7 +127,8 @@ class ReplicaCounters:
     async def _is_lost_within(self, seconds: float) -> bool:
         self._trouble.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._trouble.wait(), seconds)
+            async with asyncio.timeout(seconds):  # not `wait_for`, which can miss that it is cancelled
+                await self._trouble.wait()
         return self._lost
 
     def _share_of(self, allowed: int) -> int:

@@ -18,8 +18,7 @@ _ZEROS = memoryview(array("I", [0] * BUCKETS))
 
 
 def take(rings: Sequence[memoryview], limits: Sequence[Limit], now: float) -> Taken:
-    """Count one call in every ring, if each has room under its limit. `now` is in seconds."""
-    advance(rings, now)
+    """Count one call in every ring, if each has room under its limit. The rings are at the second of `now`."""
     counts = [_oldest_first(ring) for ring in rings]
     counted = all(sum(count) < limit.allowed for count, limit in zip(counts, limits, strict=True))
     if counted:
@@ -30,18 +29,17 @@ def take(rings: Sequence[memoryview], limits: Sequence[Limit], now: float) -> Ta
     return Taken(counted, tuple(rooms))
 
 
-def advance(rings: Sequence[memoryview], now: float) -> None:
-    """Bring rings to the current second: what is older than a window is counted no more."""
-    second = int(now)
-    for ring in rings:
-        latest = ring[0]
-        if second - latest >= BUCKETS:
-            clear(ring)
-        else:
-            for passed in range(latest + 1, second + 1):
-                ring[1 + passed % BUCKETS] = 0
-        if second > latest:
-            ring[0] = second  # last: a process killed before it leaves only zeros where zeros belong
+def advance(ring: memoryview, now: float) -> None:
+    """Bring a ring to the second of `now`: what is older than a window is counted no more."""
+    second, latest = int(now), ring[0]
+    if second <= latest:
+        return
+    if second - latest >= BUCKETS:
+        clear(ring)
+    else:
+        for passed in range(latest + 1, second + 1):
+            ring[1 + passed % BUCKETS] = 0
+    ring[0] = second  # last: a process killed before it leaves only zeros where zeros belong
 
 
 def add(rings: Sequence[memoryview]) -> None:

@@ -142,14 +142,21 @@ class WorkerCounters:
     def _count(self, limits: Sequence[Limit]) -> None:
         now = self._now()
         rings = [self._ring(limit.key, now) for limit in limits]
-        ring.advance(rings, now)
         ring.add(rings)
 
     def _now(self) -> float:
         return self._clock() + ring.BUCKETS
 
     def _ring(self, key: tuple[str, ...], now: float) -> memoryview:
-        """The ring of a key, in the place that it has or in one that it is given."""
+        """The ring of a key, in the place that it has or in one that it is given.
+
+        It is at this second, and so not idle: its place must not be given to the next key of the same call.
+        """
+        found = self._words_of(self._place_of(key, now))
+        ring.advance(found, now)
+        return found
+
+    def _place_of(self, key: tuple[str, ...], now: float) -> int:
         digest = hash_of(key, self._secret)
         sets = [int.from_bytes(digest[at : at + 4]) % self._sets for at in (0, 4)]
         for number in sets:
@@ -157,21 +164,19 @@ class WorkerCounters:
             # A hit across two keys would take as much luck as a collision of hashes.
             found = self._map.find(digest, start, start + _WAYS * _KEY_BYTES)
             if found >= 0:
-                return self._words_of((found - _KEYS_AT) // _KEY_BYTES)
+                return (found - _KEYS_AT) // _KEY_BYTES
         return self._settle(digest, sets, now)
 
-    def _settle(self, digest: bytes, sets: Sequence[int], now: float) -> memoryview:
+    def _settle(self, digest: bytes, sets: Sequence[int], now: float) -> int:
         """Give a key an idle place, in the emptier of its sets."""
         idle = [[slot for slot in self._slots_of(number) if self._is_idle(slot, now)] for number in sets]
         free = max(idle, key=len)
         if not free:
             raise Unavailable("limits cannot be counted: too many agents at once")
         at = _KEYS_AT + free[0] * _KEY_BYTES
-        found = self._words_of(free[0])
-        ring.clear(found)  # of an idle ring nothing counts: whoever had the place loses nothing
+        ring.clear(self._words_of(free[0]))  # of an idle ring nothing counts: whoever had the place loses nothing
         self._map[at : at + _KEY_BYTES] = digest
-        found[0] = int(now)  # not idle any more: it must not be given to the next key of the same call
-        return found
+        return free[0]
 
     def _slots_of(self, number: int) -> range:
         return range(number * _WAYS, (number + 1) * _WAYS)
