@@ -128,7 +128,7 @@ class RedisStore:
         return Taken(reply[0] == 1, tuple(rooms))
 
     async def beat(self) -> int:
-        """Say that this instance is there, and have everything ready for a burst. Gives how many instances are there."""
+        """Say that this instance is there, and have all ready for a burst. Gives how many instances there are."""
         return await answer_in_time(self._say_so(), secret=self._secret)
 
     async def lease(self, day: int, *, held: int, wanted: int, allowance: int) -> Lease:
