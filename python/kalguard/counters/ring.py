@@ -7,7 +7,9 @@ processes share: each step leaves one that is right, wherever a process is kille
 """
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 
 from kalguard.decision.limits import WINDOW_SECONDS, Limit, Room, Taken
 
@@ -19,14 +21,13 @@ _ZEROS = memoryview(array("I", [0] * BUCKETS))
 
 def take(rings: Sequence[memoryview], limits: Sequence[Limit], now: float) -> Taken:
     """Count one call in every ring, if each has room under its limit. The rings are at the second of `now`."""
-    counts = [_oldest_first(ring) for ring in rings]
-    counted = all(sum(count) < limit.allowed for count, limit in zip(counts, limits, strict=True))
+    sums = [_sums(ring) for ring in rings]
+    counted = all(total[-1] < limit.allowed for total, limit in zip(sums, limits, strict=True))
     if counted:
         add(rings)
-        for count in counts:
-            count[-1] += 1
-    rooms = (_room(count, limit.allowed, now) for count, limit in zip(counts, limits, strict=True))
-    return Taken(counted, tuple(rooms))
+        for total in sums:
+            total[-1] += 1
+    return Taken(counted, tuple([_room(total, limit.allowed, now) for total, limit in zip(sums, limits, strict=True)]))
 
 
 def advance(ring: memoryview, now: float) -> None:
@@ -60,16 +61,14 @@ def is_idle(latest: int, now: float) -> bool:
     return latest <= int(now) - BUCKETS
 
 
-def _oldest_first(ring: memoryview) -> list[int]:
+def _sums(ring: memoryview) -> list[int]:
+    """How many calls were counted up to each second of the window, the oldest first."""
     start = 1 + (ring[0] + 1) % BUCKETS
-    return [*ring[start:].tolist(), *ring[1:start].tolist()]
+    return list(accumulate(ring[start:].tolist() + ring[1:start].tolist()))
 
 
-def _room(counts: list[int], allowed: int, now: float) -> Room:
-    used = sum(counts)
+def _room(sums: list[int], allowed: int, now: float) -> Room:
+    used = sums[-1]
     leaving = max(1, used - allowed + 1)  # how many calls have to leave the window before there is more room
-    for age, count in enumerate(counts, start=1):
-        leaving -= count
-        if leaving <= 0:
-            return Room(max(0, allowed - used), int(now) + age - now)
-    return Room(max(0, allowed - used), 0.0)
+    age = bisect_left(sums, leaving)
+    return Room(max(0, allowed - used), int(now) + 1 + age - now if age < BUCKETS else 0.0)
