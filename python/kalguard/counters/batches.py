@@ -63,8 +63,10 @@ class Batches:
                 await self._deliver(batch)
             except StoreLost as error:
                 problem = str(error)
-                batch += self._waiting
-                self._waiting = []
+                batch, self._waiting = batch + self._waiting, []
+            except BaseException:
+                batch, self._waiting = batch + self._waiting, []
+                raise
             finally:
                 for call in batch:
                     if not call.answer.done():
