@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find rust/core/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel test lint rust-test python-test bench train lock clean
+.PHONY: help run build wheel test lint rust-test python-test services bench train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
+	@echo "make services   a Redis for the tests, in .services"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
@@ -54,10 +55,16 @@ lint: build
 rust-test: build
 	cargo test --release --package kalguard-core --locked --quiet
 
-python-test: build
+python-test: build services
 	$(BIN)/pytest
 
-bench: build
+services: .services/redis-server
+
+.services/redis-server: tests/fetch_redis.sh
+	@echo "Fetching a Redis for the tests."
+	sh tests/fetch_redis.sh
+
+bench: build services
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-json=.benchmarks/latest.json
 	@$(BIN)/python -m benches.ratios .benchmarks/latest.json
 	CARGO_TARGET_DIR=target cargo bench --manifest-path rust/yardsticks/Cargo.toml --locked --quiet
@@ -73,4 +80,4 @@ lock:
 		--output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf target $(VENV) dist python/kalguard/*.so
+	rm -rf target $(VENV) dist .services python/kalguard/*.so

@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cloud_url: str
     cloud_sync_interval_ms: int
     redis_url: str | None
+    limits_on_store_loss: str
 
 
 class Loaded(NamedTuple):
@@ -229,7 +230,7 @@ VARIABLES: tuple[Variable, ...] = (
         None,
         "a whole number from 1 to 1000000",
         _whole(1, 1_000_000),
-        "Tool calls per agent per minute. Unset: no limit. Counted in each worker process for itself",
+        "Tool calls per agent per minute. Unset: no limit. Exact across workers, and across replicas with Redis",
     ),
     Variable(
         "KALGUARD_PATTERNS_PATH",
@@ -314,8 +315,15 @@ VARIABLES: tuple[Variable, ...] = (
         None,
         "a redis, rediss or unix URL",
         _url("redis", "rediss", "unix"),
-        "Store for limits that hold across replicas. Refused by this version, which cannot keep that promise yet",
+        "Redis or Valkey in which replicas count together. Unset: each instance counts for itself",
         secret=True,
+    ),
+    Variable(
+        "KALGUARD_LIMITS_ON_STORE_LOSS",
+        "local",
+        "local or closed",
+        _one_of("local", "closed"),
+        "While Redis is lost: each instance allows its share of a limit, or what is under a limit is denied",
     ),
 )
 
@@ -391,8 +399,6 @@ def _conflicts(values: Mapping[str, Any]) -> list[str]:
         problems.append(f"{missing}: is unset; TLS needs a certificate and a key")
     if values["token_secret"] is not None and values["token_jwks_path"] is not None:
         problems.append("KALGUARD_TOKEN_JWKS_PATH: cannot be combined with KALGUARD_TOKEN_SECRET")
-    if values["redis_url"] is not None:
-        problems.append("KALGUARD_REDIS_URL: limits across replicas are not in this version; unset it")
     has_keys = values["token_secret"] is not None or values["token_jwks_path"] is not None
     if values["insecure_unsigned_tokens"] and has_keys:
         problems.append("KALGUARD_INSECURE_UNSIGNED_TOKENS: cannot be combined with a secret or key set")
@@ -406,8 +412,6 @@ def _warnings(given: Mapping[str, str], settings: Settings) -> list[str]:
     warnings = [f"{name}: unknown variable, ignored" for name in unknown]
     if settings.blocked_phrases and settings.disable_content_check:
         warnings.append("KALGUARD_BLOCKED_PHRASES: has no effect with KALGUARD_DISABLE_CONTENT_CHECK=true")
-    if settings.workers > 1 and (settings.tool_rate_limit is not None or settings.tools_path is not None):
-        warnings.append("KALGUARD_WORKERS: each worker process counts tool calls for itself")
     if settings.api_key is not None:
         warnings.append("KALGUARD_API_KEY: the connection to KalGuard Cloud is not in this version; working local-only")
     return warnings

@@ -89,7 +89,6 @@ def test_control_characters_in_a_bad_value_are_escaped() -> None:
         ({"token_secret": SECRET, "token_jwks_path": "/x"}, "KALGUARD_TOKEN_JWKS_PATH"),
         ({"token_secret": SECRET, "insecure_unsigned_tokens": "true"}, "KALGUARD_INSECURE_UNSIGNED_TOKENS"),
         ({"token_jwks_path": "/x", "insecure_unsigned_tokens": "true"}, "KALGUARD_INSECURE_UNSIGNED_TOKENS"),
-        ({"redis_url": "redis://x"}, "KALGUARD_REDIS_URL"),
     ],
 )
 def test_what_cannot_go_together_is_reported(variables: dict[str, str], named: str) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from kalguard._core import PolicySet
-from kalguard.decision.model import Check, Decision, Inspection, LimitReached, Principal, Verdict
+from kalguard.decision.model import Check, Decision, Inspection, LimitName, LimitState, Principal, Verdict
 from kalguard.wire.codes import ErrorCode
 
 PRINCIPAL = Principal(
@@ -44,7 +44,7 @@ def test_with_every_step_it_allows() -> None:
         {"evaluation": evaluation("require_approval")},
         {"inspection": None},
         {"inspection": Inspection(objection="no")},
-        {"limit": LimitReached(1, 1)},
+        {"limits": (LimitState(LimitName.AGENT, 1, 60, 0, 1, 1, exceeded=True),)},
     ],
 )
 def test_without_any_one_step_it_cannot_be_made(change: dict[str, Any]) -> None:

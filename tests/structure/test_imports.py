@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "version": set(),
     "config": {"errors"},
     "decision": {"wire.codes", "errors", "_core"},
-    "counters": {"decision.limits", "errors"},
+    "counters": {"decision.limits", "decision.quota", "errors"},
     "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors"},
     "sidecar": {"wire", "errors", "config", "decision", "counters", "records"},
     "cli": {"wire", "errors", "config", "decision", "counters", "records", "sidecar", "_core"},

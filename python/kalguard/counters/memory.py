@@ -1,62 +1,81 @@
-"""Sliding windows in the memory of one process. Exact in that process; each worker process has its own.
+"""Counts in the memory of one process: for an app that runs in a process of its own, without the real server.
 
-A window remembers the time of every call it allowed, so it holds at most as many entries as its limit. Windows in
-which nothing happened for a whole span are dropped, so that agents which come and go leave nothing behind.
+Windows in which nothing was counted for a whole span are dropped, so that agents which come and go leave nothing
+behind. More than `MAX_WINDOWS` at once are refused rather than forgotten.
 """
 
-from collections import deque
+from array import array
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import TypeVar
 
-from kalguard.decision.limits import WINDOW_SECONDS
+from kalguard.counters import ring
+from kalguard.decision.limits import Limit, Taken
+from kalguard.errors import Unavailable
 
-_SWEEP_EVERY = 1024  # calls between two searches for idle windows
+MAX_WINDOWS = 65_536
+_FIRST_SWEEP = 1024
+_T = TypeVar("_T")
 
 
 class MemoryCounters:
-    """Counts in a dictionary of deques. `clock` gives seconds that never jump back (`time.monotonic`)."""
+    """Counts in a dictionary of rings. `clock` gives seconds that never jump back."""
+
+    name = "memory"
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._windows: dict[tuple[str, ...], deque[float]] = {}
-        self._calls = 0
+        self._rings: dict[tuple[str, ...], memoryview] = {}
+        self._sweep_at = _FIRST_SWEEP
+        self._swept_at = 0.0
         self._lock = Lock()
+        self.tally = memoryview(array("Q", [0] * 4))
 
-    def take(self, limits: Sequence[tuple[tuple[str, ...], int]]) -> float:
+    async def take(self, limits: Sequence[Limit]) -> Taken:
         """See `decision.limits.Counters.take`."""
-        with self._lock:  # two callers must not both take the last place
-            return self._take(limits)
+        return await self.locked(lambda: self._take(limits))
 
-    def _take(self, limits: Sequence[tuple[tuple[str, ...], int]]) -> float:
-        now = self._clock()
-        self._sweep(now)
-        windows = [(self._window(key, now), limit) for key, limit in limits]
-        wait = max((self._wait(window, limit, now) for window, limit in windows), default=0.0)
-        if wait <= 0.0:
-            for window, _ in windows:
-                window.append(now)
-        return wait
+    async def count(self, limits: Sequence[Limit]) -> None:
+        """Count a call that was allowed elsewhere. Raises `Unavailable`."""
+        await self.locked(lambda: self._count(limits))
+
+    async def locked(self, step: Callable[[], _T]) -> _T:
+        """Do something with the counts while nobody else does."""
+        with self._lock:
+            return step()
 
     def __len__(self) -> int:
         """How many windows are kept."""
-        return len(self._windows)
+        return len(self._rings)
 
-    def _window(self, key: tuple[str, ...], now: float) -> deque[float]:
-        window = self._windows.setdefault(key, deque())
-        while window and window[0] <= now - WINDOW_SECONDS:
-            window.popleft()
-        return window
+    def _take(self, limits: Sequence[Limit]) -> Taken:
+        now = self._now()
+        return ring.take([self._ring(limit.key, now) for limit in limits], limits, now)
 
-    @staticmethod
-    def _wait(window: deque[float], limit: int, now: float) -> float:
-        """Seconds until fewer than `limit` calls lie in the window, even if the limit has been lowered meanwhile."""
-        excess = len(window) - limit
-        return 0.0 if excess < 0 else window[excess] + WINDOW_SECONDS - now
+    def _count(self, limits: Sequence[Limit]) -> None:
+        now = self._now()
+        rings = [self._ring(limit.key, now) for limit in limits]
+        ring.add(rings)
 
-    def _sweep(self, now: float) -> None:
-        self._calls += 1
-        if self._calls % _SWEEP_EVERY:
+    def _now(self) -> float:
+        return self._clock() + ring.BUCKETS
+
+    def _ring(self, key: tuple[str, ...], now: float) -> memoryview:
+        """The ring of a key, at this second: not idle, so that none is dropped for the next one of the same call."""
+        found = self._rings.get(key)
+        if found is None:
+            self._make_room(now)
+            found = self._rings[key] = memoryview(array("I", [0] * ring.RING_WORDS))
+        ring.advance(found, now)
+        return found
+
+    def _make_room(self, now: float) -> None:
+        if len(self._rings) < self._sweep_at:
             return
-        idle = [key for key, window in self._windows.items() if not window or window[-1] <= now - WINDOW_SECONDS]
-        for key in idle:
-            del self._windows[key]
+        if now >= self._swept_at + 1:  # nothing is idle before another second has passed
+            self._swept_at = now
+            for key in [key for key, kept in self._rings.items() if ring.is_idle(kept[0], now)]:
+                del self._rings[key]
+        if len(self._rings) >= MAX_WINDOWS:
+            raise Unavailable("limits cannot be counted: too many agents at once")
+        self._sweep_at = min(MAX_WINDOWS, max(_FIRST_SWEEP, 2 * len(self._rings)))

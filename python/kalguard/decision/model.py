@@ -1,7 +1,8 @@
 """What a check is about and how it ends, in the words of the product.
 
 INVARIANT: a `Verdict` that allows cannot be built without a verified agent, a policy evaluation that allows and an
-inspection that passed. Reply, audit record and usage event are each derived from the `Verdict` and from nothing else.
+inspection that passed, nor with a limit that is exceeded. Reply, audit record and usage event are each derived from
+the `Verdict` and from nothing else.
 """
 
 from collections.abc import Sequence
@@ -185,11 +186,28 @@ class Inspection(msgspec.Struct, frozen=True):
         return not self.objection
 
 
-class LimitReached(msgspec.Struct, frozen=True):
-    """A count that is used up: how long until there is room again, and when (unix seconds)."""
+class LimitName(StrEnum):
+    """The limits there are, as replies, records and metrics call them."""
 
-    retry_after_seconds: int
+    AGENT = "agent"
+    TOOL = "tool"
+    DAILY = "daily"
+
+
+class LimitState(msgspec.Struct, frozen=True):
+    """How a limit of `quota` calls in `window_seconds` stands after a check.
+
+    `reset_seconds` and `reset_at` (unix seconds) say when more will remain than now; 0 seconds where nothing counts.
+    One that is `exceeded` is why the check was refused, and resets when there is room again.
+    """
+
+    name: LimitName
+    quota: int
+    window_seconds: int
+    remaining: int
+    reset_seconds: int
     reset_at: int
+    exceeded: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +216,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     `code` says why the answer is not `allow`, and only then is there one. `at` is aware UTC. `principal` is `None`
     until a token has been verified, `access` and `evaluation` until the policy was asked, `inspection` until the
     content was looked at. `policy_version` and `policy_digest` name the document that was asked. `shadow` is there
-    where a shadow policy was asked too; nothing follows from it.
+    where a shadow policy was asked too; nothing follows from it. `limits` are those that the check was counted under.
     """
 
     check: Check
@@ -213,11 +231,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     policy_digest: str | None = None
     shadow: ShadowRuling | None = None
     inspection: Inspection | None = None
-    limit: LimitReached | None = None
+    limits: tuple[LimitState, ...] = ()
 
     def __post_init__(self) -> None:
         if self.allowed and not self._is_cleared():
-            raise ValueError("an allowance needs an agent, a policy that allows and an inspection that passed")
+            raise ValueError("an allowance needs an agent, a policy that allows, an inspection that passed and room")
 
     @property
     def allowed(self) -> bool:
@@ -230,6 +248,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         if self.code is None:
             return Decision.ALLOW
         return Decision.REQUIRE_APPROVAL if self.code is ErrorCode.REQUIRE_APPROVAL else Decision.DENY
+
+    @property
+    def exceeded(self) -> tuple[LimitState, ...]:
+        """The limits that have no room for this check."""
+        return tuple(state for state in self.limits if state.exceeded)
 
     @property
     def agent_id(self) -> str | None:
@@ -262,5 +285,5 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             and self.evaluation.decision == "allow"
             and self.inspection is not None
             and self.inspection.passed
-            and self.limit is None
+            and not self.exceeded
         )

@@ -1,16 +1,21 @@
 """The way of a check, in order; each step can end it.
 
-    admit:  authenticate -> revocation -> capability
-    decide: token still good -> parse and validate the body -> policy -> prompt firewall | tool mediation and limits
+    admit:  authenticate -> revocation -> plan quota -> capability
+    decide: token still good -> parse and validate the body -> policy -> prompt firewall | tool mediation -> limits
 
 `admit` needs no body, so that nobody without a token makes us read one. Both end in a `Verdict` and never raise:
 whatever goes wrong in a step is a denial, made in one place (`_refused`). The caller writes the audit record and then
 replies.
+
+What takes computing goes through a `Run` that the caller chooses, so that it need not be done where others wait; only
+counting may wait for somebody else.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,7 +30,7 @@ from kalguard.decision.model import (
     Action,
     Check,
     Inspection,
-    LimitReached,
+    LimitState,
     Principal,
     PromptRequest,
     ShadowRuling,
@@ -33,11 +38,14 @@ from kalguard.decision.model import (
     Verdict,
 )
 from kalguard.decision.policy import Policy, attributes_of
+from kalguard.decision.quota import DailyQuota
 from kalguard.errors import Refusal
 from kalguard.wire.codes import ErrorCode
 
 _log = logging.getLogger(__name__)
 UNFORESEEN = (Exception, PanicException)  # what a guard has to catch so that nothing gets past it
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]  # calls a function, here or elsewhere
+_T = TypeVar("_T")
 _POLICY_CODES = {"require_approval": ErrorCode.REQUIRE_APPROVAL}
 
 
@@ -58,11 +66,21 @@ class _Ruling(msgspec.Struct, frozen=True):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """A check that may go on: somebody we know, who may ask for this."""
+    """A check that may go on: somebody we know, who may ask for this. `limits` are those it was counted under."""
 
     check: Check
     request_id: str
     principal: Principal
+    limits: tuple[LimitState, ...] = ()
+
+
+class _Passed(msgspec.Struct, frozen=True):
+    """A tool call that only its limits can still stop."""
+
+    call: ToolCall
+    ruling: _Ruling
+    inspection: Inspection
+    rate_limit_per_minute: int | None
 
 
 class Pipeline:
@@ -80,6 +98,7 @@ class Pipeline:
         tools: Callable[[], Tools],
         firewall: Callable[[], Firewall],
         limits: ToolLimits,
+        quota: DailyQuota,
         clock: Callable[[], float],
     ) -> None:
         self._identity = identity
@@ -88,35 +107,45 @@ class Pipeline:
         self._tools = tools
         self._firewall = firewall
         self._limits = limits
+        self._quota = quota
         self._clock = clock
 
-    def admit(self, check: Check, request_id: str, token: Callable[[], str | None]) -> Admission | Verdict:
+    async def admit(self, check: Check, request_id: str, token: Callable[[], str | None]) -> Admission | Verdict:
         """Find out who asks, and whether the token permits this kind of check. `token` may raise `Refusal`."""
         principal = None
         try:
             principal = self._identity.verify_token(token())
             self._identity.confirm(principal)
+            daily = await self._quota.take()
         except UNFORESEEN as error:
             return self._refused(error, check=check, request_id=request_id, principal=principal)
+        limits = () if daily is None else (daily,)
         needed = NEEDS[check]
-        if needed in principal.capabilities:
-            return Admission(check, request_id, principal)
+        if daily is not None and daily.exceeded:
+            code, reason = ErrorCode.RATE_LIMIT_EXCEEDED, "daily limit of the plan exceeded"
+        elif needed not in principal.capabilities:
+            code, reason = ErrorCode.CAPABILITY_DENIED, f"token lacks capability {needed}"
+        else:
+            return Admission(check, request_id, principal, limits)
         return Verdict(
             check=check,
             request_id=request_id,
             at=self._now(),
-            code=ErrorCode.CAPABILITY_DENIED,
-            reason=f"token lacks capability {needed}",
+            code=code,
+            reason=reason,
             principal=principal,
+            limits=limits,
         )
 
-    def check_prompt(self, admission: Admission, parse: Callable[[], PromptRequest]) -> Verdict:
-        """Judge a conversation. `parse` reads the body and may raise `Refusal`."""
-        return self._guarded(admission, lambda: self._prompt(admission, parse()))
+    async def check_prompt(
+        self, admission: Admission, parse: Callable[[], PromptRequest], run: Run | None = None
+    ) -> Verdict:
+        """Judge a conversation. `parse` reads the body and may raise `Refusal`; `run` calls what takes computing."""
+        return await self._guarded(admission, self._prompt, parse, run or here)
 
-    def check_tool(self, admission: Admission, parse: Callable[[], ToolCall]) -> Verdict:
-        """Judge a tool call. `parse` reads the body and may raise `Refusal`."""
-        return self._guarded(admission, lambda: self._tool(admission, parse()))
+    async def check_tool(self, admission: Admission, parse: Callable[[], ToolCall], run: Run | None = None) -> Verdict:
+        """Judge a tool call. `parse` reads the body and may raise `Refusal`; `run` calls what takes computing."""
+        return await self._guarded(admission, self._tool, parse, run or here)
 
     def _prompt(self, admission: Admission, request: PromptRequest) -> Verdict:
         count = len(request.messages)
@@ -134,7 +163,7 @@ class Pipeline:
         reason = inspection.objection or ruling.evaluation.reason
         return self._verdict(admission, code, reason, ruling=ruling, inspection=inspection)
 
-    def _tool(self, admission: Admission, call: ToolCall) -> Verdict:
+    def _tool(self, admission: Admission, call: ToolCall) -> Verdict | _Passed:
         principal, arguments = admission.principal, Arguments(call.arguments)
         access = AccessRequest(
             action=Action.TOOL_EXECUTE,
@@ -154,13 +183,20 @@ class Pipeline:
             return self._verdict(
                 admission, ErrorCode.TOOL_DENIED, inspection.objection, ruling=ruling, inspection=inspection
             )
-        limit = self._limits.take(principal.agent_id, call.name, tools.registry.rate_limit_per_minute(call.name))
-        if limit is not None:
-            reason = "tool rate limit exceeded"
-            return self._verdict(
-                admission, ErrorCode.RATE_LIMIT_EXCEEDED, reason, ruling=ruling, inspection=inspection, limit=limit
-            )
-        return self._verdict(admission, None, ruling.evaluation.reason, ruling=ruling, inspection=inspection)
+        return _Passed(call, ruling, inspection, tools.registry.rate_limit_per_minute(call.name))
+
+    async def _count(self, admission: Admission, passed: _Passed) -> Verdict:
+        agent_id, tool = admission.principal.agent_id, passed.call.name
+        limits = await self._limits.take(agent_id, tool, passed.rate_limit_per_minute)
+        refused = any(state.exceeded for state in limits)
+        return self._verdict(
+            admission,
+            ErrorCode.RATE_LIMIT_EXCEEDED if refused else None,
+            "tool rate limit exceeded" if refused else passed.ruling.evaluation.reason,
+            ruling=passed.ruling,
+            inspection=passed.inspection,
+            limits=limits,
+        )
 
     def _ask_policy(self, access: AccessRequest) -> _Ruling:
         policy = self._policy()
@@ -178,10 +214,19 @@ class Pipeline:
             _log.error("shadow policy failed", exc_info=error)
             return None
 
-    def _guarded(self, admission: Admission, step: Callable[[], Verdict]) -> Verdict:
+    async def _guarded(
+        self,
+        admission: Admission,
+        judge: Callable[[Admission, _T], Verdict | _Passed],
+        parse: Callable[[], _T],
+        run: Run,
+    ) -> Verdict:
         try:
             self._identity.confirm(admission.principal)  # the body may have been long in coming
-            return step()
+            outcome = await run(partial(_outcome_of, lambda: judge(admission, parse())))
+            if isinstance(outcome, UNFORESEEN):
+                raise outcome
+            return await self._count(admission, outcome) if isinstance(outcome, _Passed) else outcome
         except UNFORESEEN as error:
             return self._refused(
                 error, check=admission.check, request_id=admission.request_id, principal=admission.principal
@@ -208,7 +253,7 @@ class Pipeline:
         *,
         ruling: _Ruling,
         inspection: Inspection | None = None,
-        limit: LimitReached | None = None,
+        limits: tuple[LimitState, ...] = (),
     ) -> Verdict:
         return Verdict(
             check=admission.check,
@@ -223,8 +268,21 @@ class Pipeline:
             policy_digest=ruling.policy.digest,
             shadow=ruling.shadow,
             inspection=inspection,
-            limit=limit,
+            limits=(*admission.limits, *limits),
         )
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
+
+
+async def here(step: Callable[[], Any]) -> Any:
+    """Call a function where we are."""
+    return step()
+
+
+def _outcome_of(step: Callable[[], _T]) -> _T | BaseException:
+    """What a step gives or raises, as a value: not every exception finds its way back from another thread."""
+    try:
+        return step()
+    except UNFORESEEN as error:
+        return error

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from kalguard.decision.model import Check, Finding, Verdict
+from kalguard.decision.model import Check, Finding, LimitName, Verdict
 from kalguard.records.clock import rfc3339
 from kalguard.wire.audit import AuditRecord, EventType
 from kalguard.wire.codes import ErrorCode
@@ -92,6 +92,8 @@ def _event_id() -> str:
 def _type_of(verdict: Verdict) -> EventType:
     if verdict.code in (ErrorCode.AUTH_FAILED, ErrorCode.TOKEN_REVOKED):
         return "auth_failure"
+    if any(state.name is LimitName.DAILY for state in verdict.exceeded):
+        return "policy_deny"
     if verdict.check is Check.TOOL:
         return "tool_allowed" if verdict.allowed else "tool_denied"
     if not verdict.allowed:
@@ -124,6 +126,8 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
             "policyVersion": verdict.shadow.policy_version,
             "policyDigest": verdict.shadow.policy_digest,
         }
+    if verdict.exceeded:
+        metadata["exceededLimits"] = [state.name for state in verdict.exceeded]
     if verdict.inspection is not None and verdict.inspection.failed_check is not None:
         metadata["failedCheck"] = verdict.inspection.failed_check
     if verdict.inspection is not None and verdict.inspection.risk is not None:

@@ -1,19 +1,21 @@
 """Builds the object graph of the sidecar: the one place where settings meet the parts.
 
 `create` is what the server calls in each worker process. Nothing is kept between processes but the audit file, the
-metrics folder and the marker that says that the service is draining.
+metrics folder, the table of counts and the marker that says that the service is draining.
 """
 
 import asyncio
 import gc
 import os
+import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from litestar import Litestar, asgi
 from litestar.handlers import ASGIRouteHandler
@@ -22,10 +24,15 @@ from litestar.types import Receive, Scope, Send
 from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.memory import MemoryCounters
+from kalguard.counters.redis import RedisStore
+from kalguard.counters.replicas import ReplicaCounters
+from kalguard.counters.tally import InstanceTally
+from kalguard.counters.workers import WorkerCounters, uptime
 from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.pipeline import Pipeline
-from kalguard.errors import ConfigError
+from kalguard.decision.quota import DailyQuota
+from kalguard.errors import ConfigError, Unavailable
 from kalguard.records.audit import AuditLog, AuditSink
 from kalguard.records.sinks import FileSink, MemorySink, StdoutSink
 from kalguard.sidecar.background import Repeated
@@ -38,6 +45,8 @@ from kalguard.sidecar.operator import OperatorFiles
 from kalguard.sidecar.routes import CheckRoute, check_routes
 
 MAIN_PID = "SIDECAR_MAIN_PID"  # environment variable with the process id of the main process
+COUNTERS = "SIDECAR_COUNTERS"  # environment variable with the path of the table of counts
+INSTANCE = "SIDECAR_INSTANCE"  # environment variable with the name of this instance among replicas
 DRAIN_MARKER = "SIDECAR_DRAIN_MARKER"  # environment variable with the path of a file that exists while draining
 FSYNC_SECONDS = 1.0
 PARENT_SECONDS = 0.5
@@ -49,9 +58,12 @@ def create() -> Litestar:
     marker = os.environ.get(DRAIN_MARKER)
     # Not simply the parent: it may be gone already, and somebody else be that.
     parent = int(os.environ.get(MAIN_PID, os.getppid()))
+    table = os.environ.get(COUNTERS)
+    metrics = Metrics()
     app = build(
         config.load(os.environ).settings,
-        metrics=Metrics(),
+        metrics=metrics,
+        own=WorkerCounters(Path(table), on_error=partial(metrics.store_failed, WorkerCounters.name)) if table else None,
         is_draining=Path(marker).exists if marker else lambda: False,
         work=[Repeated("parent", partial(asyncio.sleep, PARENT_SECONDS), partial(_end_without_parent, parent))],
     )
@@ -66,11 +78,13 @@ def build(
     metrics: Metrics,
     is_draining: Callable[[], bool] = lambda: False,
     sink: AuditSink | None = None,
+    own: MemoryCounters | WorkerCounters | None = None,
     work: Sequence[Repeated] = (),
 ) -> Litestar:
     """The app for `settings`. `sink` takes the place of the audit sink that the settings name.
 
-    `work` is done in the background beside what the settings ask for.
+    `own` is what this instance counts with for itself, by default in memory. `work` is done in the background beside
+    what the settings ask for.
     """
     sink = sink or sink_for(settings)
     audit = AuditLog(sink, clock=time.time)
@@ -82,6 +96,9 @@ def build(
         work.append(Repeated("watch", watch.wait, files.refresh))
     if settings.audit_fsync == "interval" and isinstance(sink, FileSink):
         work.append(Repeated("fsync", partial(asyncio.sleep, FSYNC_SECONDS), partial(_force_to_disk, sink)))
+    own = own or MemoryCounters(uptime)
+    shared = _shared_counters(settings, own, metrics)
+    quota = DailyQuota(InstanceTally(own), allowance=lambda: None, leases=shared, clock=time.time)
     pipeline = Pipeline(
         identity=Identity(
             keyring_for(settings), clock=time.time, leeway_seconds=settings.token_leeway_s, revoked=files.revoked
@@ -90,22 +107,31 @@ def build(
         shadow=files.shadow,
         tools=files.tools,
         firewall=files.firewall,
-        limits=ToolLimits(MemoryCounters(time.monotonic), per_agent=settings.tool_rate_limit, clock=time.time),
+        limits=ToolLimits(shared or own, per_agent=settings.tool_rate_limit, clock=time.time),
+        quota=quota,
         clock=time.time,
     )
     prompt, tool = check_routes(pipeline, audit=audit, metrics=metrics, executor=executor)
     parts = {**files.parts, "audit": audit.is_working, **{item.name: item.is_working for item in work}}
+    tasks = [item.run for item in work]
+    if shared is not None:
+        parts["limits"] = shared.is_working
+        tasks.append(shared.run)
     return Litestar(
         route_handlers=[
             _mounted(["/v1/prompt/check", "/v1/llm/check"], prompt),
             _mounted(["/v1/tool/check"], tool),
             *health_handlers(
-                parts, policies=partial(_policies, files), insecure=_insecure(settings), is_draining=is_draining
+                parts,
+                policies=partial(_policies, files),
+                insecure=_insecure(settings),
+                is_draining=is_draining,
+                is_degraded=None if shared is None else lambda: shared.is_lost,
             ),
             openapi_handler(),
         ],
         exception_handlers=exception_handlers(),
-        lifespan=[lambda _: _running(work, audit, executor)],
+        lifespan=[lambda _: _running(tasks, partial(_let_go, quota, shared, executor, audit))],
         openapi_config=None,
         logging_config=None,
     )
@@ -138,14 +164,42 @@ def sink_for(settings: Settings) -> AuditSink:
     return FileSink(settings.audit_log_path, fsync=settings.audit_fsync)
 
 
+def shared_store(settings: Settings) -> RedisStore | None:
+    """The store that replicas share, not yet connected to. Raises `ConfigError` naming the variable."""
+    if settings.redis_url is None:
+        return None
+    try:
+        return RedisStore(settings.redis_url, instance=os.environ.get(INSTANCE) or secrets.token_hex(8))
+    except ConfigError as error:
+        raise ConfigError([f"KALGUARD_REDIS_URL: the value given {error}"]) from None
+
+
+def _shared_counters(
+    settings: Settings, own: MemoryCounters | WorkerCounters, metrics: Metrics
+) -> ReplicaCounters | None:
+    store = shared_store(settings)
+    closed = settings.limits_on_store_loss == "closed"
+    return None if store is None else ReplicaCounters(store, own, closed=closed, watcher=metrics)
+
+
 @asynccontextmanager
-async def _running(work: list[Repeated], audit: AuditLog, executor: Executor) -> AsyncIterator[None]:
+async def _running(
+    work: Sequence[Callable[[], Coroutine[Any, Any, None]]], let_go: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
     """While the app serves, its background work is done; at the end everything is let go of."""
-    tasks = [asyncio.create_task(item.run()) for item in work]
+    tasks = [asyncio.create_task(run()) for run in work]
     yield
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await let_go()
+
+
+async def _let_go(quota: DailyQuota, shared: ReplicaCounters | None, executor: Executor, audit: AuditLog) -> None:
+    with suppress(Unavailable):  # a lease that is not returned is used up at midnight
+        await quota.close()
+    if shared is not None:
+        await shared.close()
     executor.shutdown(wait=False)
     audit.close()
 

@@ -5,6 +5,7 @@ killed. Ready and the summary say whether policy engine, tool mediator, revocati
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
@@ -19,8 +20,18 @@ class PolicyInForce(msgspec.Struct, frozen=True, rename="camel"):
     digest: str
 
 
+class LimitsReply(msgspec.Struct, frozen=True):
+    """Where calls are counted. `degraded`: the store is lost, and each instance counts alone or not at all."""
+
+    store: Literal["redis"]
+    state: Literal["ok", "degraded"]
+
+
 class HealthReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """`failing` names the parts that do not work; `insecure` names the safeguards that were switched off on purpose."""
+    """`failing` names the parts that do not work; `insecure` names the safeguards that were switched off on purpose.
+
+    `limits` is there where replicas share a store.
+    """
 
     status: str
     request_id: str
@@ -28,6 +39,7 @@ class HealthReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     insecure: list[str] = []
     policy: PolicyInForce | None = None
     shadow_policy: PolicyInForce | None = None
+    limits: LimitsReply | None = None
 
 
 def health_handlers(
@@ -36,12 +48,18 @@ def health_handlers(
     policies: Callable[[], Mapping[str, PolicyInForce]],
     insecure: list[str],
     is_draining: Callable[[], bool],
+    is_degraded: Callable[[], bool] | None = None,
 ) -> list[HTTPRouteHandler]:
-    """The three endpoints. Each of `parts` says whether that part works; `policies` are those in force, by field."""
+    """The three endpoints. Each of `parts` says whether that part works; `policies` are those in force, by field.
+
+    `is_degraded` says whether the store that replicas share is lost; `None` where they share none.
+    """
 
     def summary(request_id: str) -> tuple[int, bytes]:
         failing = [name for name, works in parts.items() if not works()]
-        return _told(HealthReply("degraded" if failing else "ok", request_id, failing, insecure, **policies()))
+        limits = None if is_degraded is None else LimitsReply("redis", "degraded" if is_degraded() else "ok")
+        status = "degraded" if failing else "ok"
+        return _told(HealthReply(status, request_id, failing, insecure, **policies(), limits=limits))
 
     def live(request_id: str) -> tuple[int, bytes]:
         return _told(HealthReply("ok", request_id))

@@ -10,6 +10,7 @@ import logging
 import logging.config
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -24,8 +25,9 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from kalguard import config
 from kalguard.config import Settings
+from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
-from kalguard.sidecar.app import DRAIN_MARKER, MAIN_PID, keyring_for
+from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, keyring_for, shared_store
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.logs import log_config
 from kalguard.version import VERSION
@@ -60,6 +62,13 @@ def main() -> None:
         os.environ[_METRICS_FOLDER] = folder
         os.environ[MAIN_PID] = str(os.getpid())
         os.environ[DRAIN_MARKER] = str(Path(folder, "draining"))
+        os.environ[INSTANCE] = secrets.token_hex(8)
+        os.environ[COUNTERS] = str(Path(folder, "counters"))
+        try:
+            make_table(Path(folder, "counters"))
+        except OSError as error:
+            print(f"kalguard-sidecar: no room for counting in `{folder}`: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
         _serve(settings, address, Path(folder, "draining"))
 
 
@@ -117,6 +126,7 @@ def check(settings: Settings) -> None:
     """Look at the files that the settings name, without which there can be no start. Raises `ConfigError`."""
     keyring_for(settings)
     plain_firewall(settings)
+    shared_store(settings)
     if settings.tls_cert_path is not None and settings.tls_key_path is not None:
         _check_tls(settings.tls_cert_path, settings.tls_key_path)
 

@@ -5,10 +5,13 @@ can choose. Worker processes count into files of one folder (prometheus-client's
 which serves no requests, reads them all and answers the scrapes, so that the figures stay right when a worker dies.
 """
 
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from kalguard.decision.model import Verdict
 from kalguard.version import VERSION
@@ -19,7 +22,7 @@ _CAUSES = {
     ErrorCode.AUTH_FAILED: "auth",
     ErrorCode.TOKEN_REVOKED: "auth",
     ErrorCode.INTERNAL: "internal",
-    ErrorCode.UNAVAILABLE: "audit",
+    ErrorCode.UNAVAILABLE: "dependency",
 }
 
 
@@ -64,6 +67,24 @@ class Metrics:
         self._unrecorded = Counter(
             "kalguard_audit_records_dropped", "Audit records that could not be written", registry=registry
         )
+        self._limits = Counter(
+            "kalguard_ratelimit_decisions",
+            "Limits that a check was counted under or refused by",
+            ["limit", "result"],
+            registry=registry,
+        )
+        self._store_errors = Counter(
+            "kalguard_ratelimit_backend_errors",
+            "Calls of a store of limits that did not succeed",
+            ["store"],
+            registry=registry,
+        )
+        self._degraded = Gauge(
+            "kalguard_ratelimit_degraded",
+            "1 while the store that replicas share is lost to a worker process",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._reloads = Counter(
             "kalguard_policy_reloads", "Attempts to take up a changed file", ["file", "result"], registry=registry
         )
@@ -72,12 +93,13 @@ class Metrics:
         )
         build.labels(VERSION, platform.python_version()).set(1)
 
-    def checked(self, verdict: Verdict, seconds: float) -> None:
-        """Count one answered check."""
+    def checked(self, verdict: Verdict, seconds: float, *, recorded: bool = True) -> None:
+        """Count one answered check. `recorded`: whether the audit log has it."""
         self._checks.labels(verdict.check, verdict.decision, verdict.code or "").inc()
         self._duration.labels(verdict.check).observe(seconds)
         if verdict.code in _CAUSES:
-            self._failures.labels(verdict.check, _CAUSES[verdict.code], "denied").inc()
+            cause = _CAUSES[verdict.code] if recorded else "audit"
+            self._failures.labels(verdict.check, cause, "denied").inc()
         for category in {finding.category for finding in verdict.findings}:
             self._detections.labels(category).inc()
         if verdict.shadow is not None and verdict.evaluation is not None:
@@ -85,6 +107,17 @@ class Metrics:
         risk = None if verdict.inspection is None else verdict.inspection.risk
         if risk is not None and risk.monitored is not None:
             self._monitored.labels(risk.monitored).inc()
+
+        for state in verdict.limits:
+            self._limits.labels(state.name, "exceeded" if state.exceeded else "ok").inc()
+
+    def store_failed(self, store: str) -> None:
+        """Count one call of a store of limits that did not succeed."""
+        self._store_errors.labels(store).inc()
+
+    def store_degraded(self, *, lost: bool) -> None:
+        """Say whether the store that replicas share is lost."""
+        self._degraded.set(int(lost))
 
     def unrecorded(self) -> None:
         """Count one audit record that was lost."""
@@ -95,13 +128,32 @@ class Metrics:
         self._reloads.labels(file, "ok" if good else "error").inc()
 
 
+class _LivingWorkers(MultiProcessCollector):
+    """Reads what the worker processes counted. What the dead said of themselves, rather than counted, is forgotten."""
+
+    def collect(self) -> Iterable[Metric]:
+        for path in Path(self._path).glob("gauge_live*_*.db"):
+            pid = path.stem.rpartition("_")[2]
+            if not _is_running(int(pid)):
+                mark_process_dead(int(pid), self._path)  # type: ignore[no-untyped-call]
+        collected: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        return collected
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def serve_metrics(host: str, port: int) -> Callable[[], None]:
     """Answer scrapes for all worker processes from a thread of this one. Gives what stops it. Raises `OSError`."""
     from prometheus_client import start_http_server
-    from prometheus_client.multiprocess import MultiProcessCollector
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    _LivingWorkers(registry)  # type: ignore[no-untyped-call]
     server, thread = start_http_server(port, addr=host, registry=registry)
 
     def stop() -> None:

@@ -29,6 +29,11 @@ _STATUS_TEXTS = {
     500: "Something unforeseen; denied.",
     503: "The decision could not be put on record, or a required part is down; denied.",
 }
+# As in draft-ietf-httpapi-ratelimit-headers.
+_LIMIT_TEXTS = (
+    'The limits that the check was counted under, if any: `"agent";q=100;w=60` is 100 calls in 60 seconds.',
+    'How they stand: `"agent";r=42;t=17` is 42 calls left, and more in 17 seconds.',
+)
 
 
 def openapi_handler() -> HTTPRouteHandler:
@@ -86,7 +91,10 @@ def _check(summary: str, body: str) -> dict[str, Any]:
 
 def _response(status: int) -> dict[str, Any]:
     headers: dict[str, Any] = {REQUEST_ID_HEADER.decode(): {"schema": {"type": "string"}}}
-    if status == 429:
+    if status in (200, 429):
+        headers["ratelimit-policy"] = {"schema": {"type": "string"}, "description": _LIMIT_TEXTS[0]}
+        headers["ratelimit"] = {"schema": {"type": "string"}, "description": _LIMIT_TEXTS[1]}
+    if status in (429, 503):
         headers["retry-after"] = {"schema": {"type": "integer"}, "description": "Seconds."}
     if status == 405:
         headers["allow"] = {"schema": {"type": "string"}}

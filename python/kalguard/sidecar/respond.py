@@ -3,12 +3,13 @@
 import msgspec
 from msgspec import UNSET
 
-from kalguard.decision.model import Finding, Verdict
+from kalguard.decision.model import Finding, LimitState, Verdict
 from kalguard.sidecar.requests import REQUEST_ID_HEADER
 from kalguard.wire.check import FindingOut, Reply, ReplyData, write_json
 from kalguard.wire.codes import ErrorCode
 
 MAX_FINDINGS = 100  # the gravest ones; a flood of them tells nobody more
+UNAVAILABLE_SECONDS = 5  # after which it is worth asking again when something that a decision needs is down
 _JSON = (b"content-type", b"application/json")
 
 
@@ -33,9 +34,7 @@ def answer(verdict: Verdict) -> Answer:
         request_id=verdict.request_id,
         data=_data(verdict),
     )
-    headers = _headers(verdict.request_id)
-    if verdict.limit is not None:
-        headers.append((b"retry-after", str(verdict.limit.retry_after_seconds).encode()))
+    headers = [*_headers(verdict.request_id), *_limit_headers(verdict)]
     status = 200 if verdict.code is None else verdict.code.status
     return Answer(status, headers, write_json(reply))
 
@@ -63,6 +62,25 @@ def _finding(found: Finding) -> FindingOut:
     return FindingOut(found.category, found.score, UNSET if found.message is None else found.message)
 
 
+def _limit_headers(verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """`ratelimit-policy` and `ratelimit` of draft-ietf-httpapi-ratelimit-headers, and `retry-after` on a refusal."""
+    headers = []
+    if verdict.limits:
+        policies = ", ".join(f'"{state.name}";q={state.quota};w={state.window_seconds}' for state in verdict.limits)
+        headers.append((b"ratelimit-policy", policies.encode()))
+        headers.append((b"ratelimit", ", ".join(_state(state) for state in verdict.limits).encode()))
+    if verdict.exceeded:
+        headers.append((b"retry-after", str(max(state.reset_seconds for state in verdict.exceeded)).encode()))
+    elif verdict.code is ErrorCode.UNAVAILABLE:
+        headers.append((b"retry-after", str(UNAVAILABLE_SECONDS).encode()))
+    return headers
+
+
+def _state(state: LimitState) -> str:
+    reset = f";t={state.reset_seconds}" if state.reset_seconds else ""
+    return f'"{state.name}";r={state.remaining}{reset}'
+
+
 def _data(verdict: Verdict) -> ReplyData:
     risk = verdict.inspection.risk if verdict.inspection is not None else None
     sanitized, found = verdict.sanitized_messages, verdict.findings
@@ -73,6 +91,6 @@ def _data(verdict: Verdict) -> ReplyData:
         findings=UNSET if risk is None and not found else [_finding(one) for one in found[:MAX_FINDINGS]],
         sanitized_messages=UNSET if sanitized is None else sanitized,
         monitored=UNSET if risk is None or risk.monitored is None else risk.monitored,
-        remaining=UNSET if verdict.limit is None else 0,
-        reset_at=UNSET if verdict.limit is None else verdict.limit.reset_at,
+        remaining=0 if verdict.exceeded else UNSET,
+        reset_at=max(state.reset_at for state in verdict.exceeded) if verdict.exceeded else UNSET,
     )

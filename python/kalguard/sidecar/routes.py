@@ -11,7 +11,7 @@ denial.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from functools import partial
 from time import perf_counter
@@ -21,7 +21,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from kalguard.decision.model import Check, Verdict
-from kalguard.decision.pipeline import Admission, Pipeline
+from kalguard.decision.pipeline import Admission, Pipeline, Run, here
 from kalguard.errors import AuditUnavailable, BadRequest, PayloadTooLarge, Refusal
 from kalguard.records.audit import AuditLog
 from kalguard.sidecar.metrics import Metrics
@@ -47,7 +47,7 @@ class CheckRoute:
         check: Check,
         *,
         pipeline: Pipeline,
-        decide: Callable[[Admission, Callable[[], Any]], Verdict],
+        decide: Callable[[Admission, Callable[[], Any], Run], Awaitable[Verdict]],
         read: Callable[[bytes], Any],
         audit: AuditLog,
         metrics: Metrics,
@@ -73,19 +73,19 @@ class CheckRoute:
 
     async def _check_request(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         started = perf_counter()
-        admission = self._pipeline.admit(self._check, request_id, partial(bearer_token_of, scope["headers"]))
+        admission = await self._pipeline.admit(self._check, request_id, partial(bearer_token_of, scope["headers"]))
         if isinstance(admission, Verdict):
             reply = self._conclude(admission, perf_counter() - started)
             await _discard_body(receive)
             return reply
         body = await _read_body(receive)
         parse = partial(self._parse, body)
-        if isinstance(body, bytes) and len(body) >= THREAD_FROM_BYTES:
-            loop = asyncio.get_running_loop()
-            verdict = await loop.run_in_executor(self._executor, self._decide, admission, parse)
-        else:
-            verdict = self._decide(admission, parse)
+        is_large = isinstance(body, bytes) and len(body) >= THREAD_FROM_BYTES
+        verdict = await self._decide(admission, parse, self._in_a_thread if is_large else here)
         return self._conclude(verdict, perf_counter() - started)
+
+    async def _in_a_thread(self, step: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, step)
 
     def _parse(self, body: bytes | Refusal) -> Any:
         if isinstance(body, Refusal):
@@ -93,15 +93,17 @@ class CheckRoute:
         return self._read(body)
 
     def _conclude(self, verdict: Verdict, seconds: float) -> Answer:
+        recorded = True
         try:
             self._audit.record_check(verdict)
         except AuditUnavailable as error:
+            recorded = False
             _log.error("%s", error, extra={"request_id": verdict.request_id})
             self._metrics.unrecorded()
             verdict = msgspec.structs.replace(
-                verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limit=None
+                verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limits=()
             )
-        self._metrics.checked(verdict, seconds)
+        self._metrics.checked(verdict, seconds, recorded=recorded)
         return answer(verdict)
 
 

@@ -11,6 +11,7 @@ EventType = Literal[
     "prompt_sanitized",
     "tool_allowed",
     "tool_denied",
+    "policy_deny",
     "policy_error",
     "policy_reload",
 ]

@@ -1,0 +1,195 @@
+"""Counts that all worker processes of one instance share: a table in a file that each of them maps.
+
+A file, not a server: a call costs some microseconds, and what was counted outlives any worker. The table has a fixed
+number of places. A key, hashed with a secret of this instance, may lie in one of two sets of eight, so that a full
+table and a slow search are the same rare thing; a place in which nothing counts any more is taken over by whoever needs
+one. With no place left a call is refused, not forgotten.
+
+Whoever reads or writes holds a lock on the file, which the system takes back from a process that dies; every step is
+ordered so that a death in the middle leaves at most one call counted too many. A worker that is stopped while it holds
+the lock must not hold up the others: they give up after `LOCK_SECONDS`, and then, until they get it again, after less.
+
+The clock counts from the start of the machine and is the same for all its processes; setting the time does not move it.
+
+*Rejected*: a process that counts for the others (one more that can die, and a round trip); a database in a file
+(a hundred times the cost); a lock in the shared memory (nobody gives it back for the dead).
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import mmap
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from kalguard.counters import ring
+from kalguard.decision.limits import Limit, Taken
+from kalguard.errors import Unavailable
+
+SLOTS = 65_536
+LOCK_SECONDS = 0.05
+_STUCK_SECONDS = 0.002
+_SPINS = 10  # tries in a row before others on this event loop get a turn
+_PAUSE_SECONDS = 0.001
+_WAYS = 8  # places of one set
+_KEY_BYTES = 16
+_SLOT_WORDS = 64
+# The file: a page for magic, secret and tally, then all keys, then all rings.
+_MAGIC = b"kalguard counters 1\n"
+_SECRET = slice(32, 64)
+_TALLY = slice(64, 96)
+_KEYS_AT = mmap.PAGESIZE
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_T = TypeVar("_T")
+
+
+def uptime() -> float:
+    """Seconds since the machine started. The same for all its processes, and never set back."""
+    return time.clock_gettime(_CLOCK)
+
+
+def make_table(path: Path, slots: int = SLOTS) -> None:
+    """Make the file. All of its space is taken now: a disk that fills up later could not be told from a crash.
+
+    Raises `OSError`.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, _KEYS_AT + slots * (_KEY_BYTES + 4 * _SLOT_WORDS))
+        os.pwrite(fd, secrets.token_bytes(_SECRET.stop - _SECRET.start), _SECRET.start)
+        os.pwrite(fd, _MAGIC, 0)
+    finally:
+        os.close(fd)
+
+
+class WorkerCounters:
+    """Counts in the table at `path`, which `make_table` made. `clock` is `uptime` but in tests.
+
+    `on_error` is told of every call that could not be counted.
+    """
+
+    name = "workers"
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = uptime, on_error: Callable[[], None] = lambda: None
+    ) -> None:
+        """Map the file. Raises `OSError`, and `ValueError` for a file that is no table."""
+        self._clock = clock
+        self._on_error = on_error
+        self._lock = Lock()  # the lock on the file is one for the whole process
+        self._stuck = False
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for as long as the process lives
+        self._map = mmap.mmap(self._file, 0)
+        if self._map[: len(_MAGIC)] != _MAGIC:
+            raise ValueError(f"`{path}` is not a table of counts")
+        self._secret = self._map[_SECRET]
+        slots = (len(self._map) - _KEYS_AT) // (_KEY_BYTES + 4 * _SLOT_WORDS)
+        self._sets = slots // _WAYS
+        whole = memoryview(self._map)
+        self._words = whole[_KEYS_AT + slots * _KEY_BYTES :].cast("I")
+        self.tally = whole[_TALLY].cast("Q")
+
+    async def take(self, limits: Sequence[Limit]) -> Taken:
+        """See `decision.limits.Counters.take`."""
+        return await self.locked(lambda: self._take(limits))
+
+    async def count(self, limits: Sequence[Limit]) -> None:
+        """Count a call that was allowed elsewhere. Raises `Unavailable`."""
+        await self.locked(lambda: self._count(limits))
+
+    async def locked(self, step: Callable[[], _T]) -> _T:
+        """Do something with the counts while no other process does. Raises `Unavailable`."""
+        try:
+            return await self._when_free(step)
+        except Unavailable:
+            self._on_error()
+            raise
+
+    async def _when_free(self, step: Callable[[], _T]) -> _T:
+        patience = _STUCK_SECONDS if self._stuck else LOCK_SECONDS
+        started = time.monotonic()
+        is_late = False
+        while not is_late:
+            is_late = time.monotonic() - started > patience  # looked at before the last tries, not after them
+            for _ in range(_SPINS):
+                try:
+                    return self._attempt(step)
+                except BlockingIOError:
+                    os.sched_yield()
+            await asyncio.sleep(_PAUSE_SECONDS)
+        self._stuck = True
+        raise Unavailable("limits cannot be counted: the lock is held")
+
+    def _attempt(self, step: Callable[[], _T]) -> _T:
+        """Raises `BlockingIOError` while another process has the lock."""
+        with self._lock:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._stuck = False
+            try:
+                return step()
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _take(self, limits: Sequence[Limit]) -> Taken:
+        now = self._now()
+        return ring.take([self._ring(limit.key, now) for limit in limits], limits, now)
+
+    def _count(self, limits: Sequence[Limit]) -> None:
+        now = self._now()
+        rings = [self._ring(limit.key, now) for limit in limits]
+        ring.add(rings)
+
+    def _now(self) -> float:
+        return self._clock() + ring.BUCKETS
+
+    def _ring(self, key: tuple[str, ...], now: float) -> memoryview:
+        """The ring of a key, in the place that it has or in one that it is given.
+
+        It is at this second, and so not idle: its place must not be given to the next key of the same call.
+        """
+        found = self._words_of(self._place_of(key, now))
+        ring.advance(found, now)
+        return found
+
+    def _place_of(self, key: tuple[str, ...], now: float) -> int:
+        digest = hash_of(key, self._secret)
+        sets = [int.from_bytes(digest[at : at + 4]) % self._sets for at in (0, 4)]
+        for number in sets:
+            start = _KEYS_AT + number * _WAYS * _KEY_BYTES
+            # A hit across two keys would take as much luck as a collision of hashes.
+            found = self._map.find(digest, start, start + _WAYS * _KEY_BYTES)
+            if found >= 0:
+                return (found - _KEYS_AT) // _KEY_BYTES
+        return self._settle(digest, sets, now)
+
+    def _settle(self, digest: bytes, sets: Sequence[int], now: float) -> int:
+        """Give a key an idle place, in the emptier of its sets."""
+        idle = [[slot for slot in self._slots_of(number) if self._is_idle(slot, now)] for number in sets]
+        free = max(idle, key=len)
+        if not free:
+            raise Unavailable("limits cannot be counted: too many agents at once")
+        at = _KEYS_AT + free[0] * _KEY_BYTES
+        ring.clear(self._words_of(free[0]))  # of an idle ring nothing counts: whoever had the place loses nothing
+        self._map[at : at + _KEY_BYTES] = digest
+        return free[0]
+
+    def _slots_of(self, number: int) -> range:
+        return range(number * _WAYS, (number + 1) * _WAYS)
+
+    def _is_idle(self, slot: int, now: float) -> bool:
+        return ring.is_idle(self._words[slot * _SLOT_WORDS], now)
+
+    def _words_of(self, slot: int) -> memoryview:
+        return self._words[slot * _SLOT_WORDS : slot * _SLOT_WORDS + ring.RING_WORDS]
+
+
+def hash_of(key: Sequence[str], secret: bytes = b"") -> bytes:
+    """16 bytes that stand for a key. The parts are told apart by their lengths."""
+    parts = [part.encode() for part in key]
+    whole = b"".join(len(part).to_bytes(4) + part for part in parts)
+    return hashlib.blake2b(whole, digest_size=_KEY_BYTES, key=secret).digest()

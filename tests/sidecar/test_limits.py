@@ -1,0 +1,239 @@
+"""Limits over HTTP: exact for parallel callers, worker processes and replicas, whatever dies meanwhile."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.redis import RedisServer, redis_server
+from tests.support import Server, bearer, running, token
+
+TOOL = "/v1/tool/check"
+CALL = {"toolName": "t"}
+OPEN = {"policy_default_deny": "false"}
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path) as server:
+        yield server
+
+
+def call_together(servers: list[Server], calls: int, callers: int = 50, agent: str = "agent-1") -> list[httpx.Response]:
+    """So many calls, by so many callers at once, spread over the servers."""
+    headers = bearer(token(sub=agent))
+
+    async def run() -> list[httpx.Response]:
+        turn = asyncio.Semaphore(callers)
+        limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
+        async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+
+            async def one(number: int) -> httpx.Response:
+                async with turn:
+                    url = servers[number % len(servers)].url
+                    return await client.post(url + TOOL, json=CALL, headers=headers)
+
+            return list(await asyncio.gather(*(one(number) for number in range(calls))))
+
+    return asyncio.run(run())
+
+
+def statuses(replies: list[httpx.Response]) -> Counter[int]:
+    return Counter(reply.status_code for reply in replies)
+
+
+def call(server: Server, agent: str = "agent-1") -> httpx.Response:
+    return server.post(TOOL, CALL, bearer(token(sub=agent)))
+
+
+def health(server: Server) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{server.url}/health").json()
+    return found
+
+
+def metric(server: Server, name: str) -> float | None:
+    text = httpx.get(f"{server.metrics_url}/metrics").text
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else None
+
+
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def workers_of(server: Server) -> list[int]:
+    """The process ids of the worker processes: those that have the table of counts open."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if "counters" in Path(f"/proc/{pid}/maps").read_text()]
+
+
+def test_fifty_callers_at_four_workers_get_exactly_the_limit(tmp_path: Path) -> None:
+    with running(tmp_path, workers="4", tool_rate_limit="100", **OPEN) as server:
+        until(lambda: len(workers_of(server)) == 4)
+        replies = call_together([server], 150)
+        assert statuses(replies) == {200: 100, 429: 50}
+        remaining = sorted(
+            int(found[1]) for reply in replies if (found := re.search(r"r=(\d+)", reply.headers["ratelimit"]))
+        )
+        assert remaining == [0] * 50 + list(range(100))
+        assert metric(server, 'kalguard_ratelimit_decisions_total{limit="agent",result="ok"}') == 100
+        assert metric(server, 'kalguard_ratelimit_decisions_total{limit="agent",result="exceeded"}') == 50
+        records = [record for record in server.audit() if record["metadata"].get("exceededLimits") == ["agent"]]
+        assert len(records) == 50
+        assert call(server, "agent-2").status_code == 200
+
+
+def test_the_replies_say_how_the_limits_stand(tmp_path: Path) -> None:
+    (tmp_path / "tools.json").write_text('{"tools": [{"name": "t", "rateLimitPerMinute": 1}, {"name": "free"}]}')
+    tools = str(tmp_path / "tools.json")
+    with running(tmp_path, tool_rate_limit="3", tools_path=tools, **OPEN) as server:
+        first, second = call(server), call(server)
+        free = server.post(TOOL, {"toolName": "free"})
+        for reply in (first, second):
+            assert reply.headers["ratelimit-policy"] == '"agent";q=3;w=60, "tool";q=1;w=60'
+        assert re.fullmatch(r'"agent";r=2;t=6[01], "tool";r=0;t=6[01]', first.headers["ratelimit"])
+        assert "retry-after" not in first.headers
+        assert re.fullmatch(r'"agent";r=2;t=\d+, "tool";r=0;t=(\d+)', second.headers["ratelimit"])
+        assert second.status_code == 429
+        assert 59 <= int(second.headers["retry-after"]) <= 61
+        data = second.json()["data"]
+        assert data["remaining"] == 0
+        assert abs(data["resetAt"] - time.time() - int(second.headers["retry-after"])) < 3
+        assert free.headers["ratelimit-policy"] == '"agent";q=3;w=60'
+        denied = server.post(TOOL, {"toolName": "unknown"})
+        assert denied.status_code == 403
+        assert "ratelimit" not in denied.headers
+        assert (
+            "ratelimit" not in server.post("/v1/prompt/check", {"messages": [{"role": "user", "content": "x"}]}).headers
+        )
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_worker_that_is_killed_takes_no_counts_with_it(tmp_path: Path, workers: str) -> None:
+    with running(tmp_path, workers=workers, tool_rate_limit="5", **OPEN) as server:
+        until(lambda: len(workers_of(server)) == int(workers))
+        assert [call(server).status_code for _ in range(3)] == [200] * 3
+        old = set(workers_of(server))
+        os.kill(min(old), signal.SIGKILL)
+        until(lambda: len(workers_of(server)) == int(workers) and set(workers_of(server)) != old)
+        replies: list[int] = []
+
+        def answered() -> bool:
+            try:
+                replies.append(call(server).status_code)
+            except httpx.TransportError:
+                return False
+            return len(replies) == 4
+
+        until(answered)
+        assert replies == [200, 200, 429, 429]
+
+
+def test_two_instances_with_a_redis_get_exactly_the_limit(tmp_path: Path, redis: RedisServer) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "other").mkdir()
+    shared = {"redis_url": redis.url, "workers": "2", "tool_rate_limit": "100", **OPEN}
+    with running(tmp_path / "one", **shared) as one, running(tmp_path / "other", **shared) as other:
+        for server in (one, other):
+            until(lambda server=server: metric(server, "kalguard_ratelimit_degraded") == 0)  # type: ignore[misc]
+        assert statuses(call_together([one, other], 150)) == {200: 100, 429: 50}
+        assert health(one)["limits"] == {"store": "redis", "state": "ok"}
+        assert redis.client.zcard("kalguard:instances") == 2
+        assert not any("agent-1" in key for key in redis.client.keys("*"))
+
+
+def test_while_redis_is_lost_an_instance_counts_its_share_and_says_so(tmp_path: Path, redis: RedisServer) -> None:
+    with running(tmp_path, redis_url=redis.url, workers="2", tool_rate_limit="20", **OPEN) as server:
+        until(lambda: redis.client.zcard("kalguard:instances") == 1)
+        redis.client.zadd("kalguard:instances", {"another-instance": time.time() + 60})
+        time.sleep(6)  # every worker has said that it is there, and so heard of the other
+        assert [call(server).status_code for _ in range(4)] == [200] * 4
+        redis.kill()
+        assert statuses(call_together([server], 30)) == {200: 6, 429: 24}  # 20 // 2, of which 4 are used up
+        until(lambda: metric(server, "kalguard_ratelimit_degraded") == 1)
+        until(lambda: health(server)["limits"] == {"store": "redis", "state": "degraded"})
+        assert httpx.get(f"{server.url}/health/ready").status_code == 200
+        assert (metric(server, 'kalguard_ratelimit_backend_errors_total{store="redis"}') or 0) >= 1
+        assert server.log().count("store of limits lost") in (1, 2)  # once for each worker
+        redis.start()
+        until(lambda: metric(server, "kalguard_ratelimit_degraded") == 0)
+        assert health(server)["limits"]["state"] == "ok"
+        assert call(server).status_code == 200
+        assert server.log().count("store of limits is back") == 2
+
+
+def test_a_redis_that_hangs_is_waited_for_once(tmp_path: Path, redis: RedisServer) -> None:
+    with running(tmp_path, redis_url=redis.url, tool_rate_limit="1000", **OPEN) as server:
+        until(lambda: redis.client.zcard("kalguard:instances") == 1)
+        assert call(server).status_code == 200
+        redis.hold()
+        try:
+            assert call(server).status_code == 200
+            failed = metric(server, 'kalguard_ratelimit_backend_errors_total{store="redis"}')
+            started = time.monotonic()
+            assert statuses(call_together([server], 100, callers=1)) == {200: 100}
+            took = time.monotonic() - started
+            assert took < 100 * 0.05  # a hundred waits would have been more
+            # Only the background has asked meanwhile, ever less often.
+            assert (metric(server, 'kalguard_ratelimit_backend_errors_total{store="redis"}') or 0) - (failed or 0) <= 10
+        finally:
+            redis.go_on()
+        until(lambda: health(server)["limits"]["state"] == "ok")
+
+
+def test_closed_denies_tool_calls_under_a_limit_and_nothing_else(tmp_path: Path, redis: RedisServer) -> None:
+    variables = {"redis_url": redis.url, "limits_on_store_loss": "closed", "tool_rate_limit": "9", **OPEN}
+    with running(tmp_path, **variables) as server:
+        until(lambda: redis.client.zcard("kalguard:instances") == 1)
+        assert call(server).status_code == 200
+        redis.kill()
+        reply = call(server)
+        assert (reply.status_code, reply.json()["errorCode"], reply.json()["allowed"]) == (503, "UNAVAILABLE", False)
+        assert reply.headers["retry-after"] == "5"
+        found = httpx.get(f"{server.url}/health")
+        assert (found.status_code, found.json()["failing"]) == (503, ["limits"])
+        prompt = server.post("/v1/prompt/check", {"messages": [{"role": "user", "content": "x"}]})
+        assert prompt.status_code == 200
+        assert server.audit()[-2]["metadata"]["errorCode"] == "UNAVAILABLE"
+        redis.start()
+        until(lambda: httpx.get(f"{server.url}/health").status_code == 200)
+        assert call(server).status_code == 200
+
+
+def test_the_start_does_not_wait_for_redis_and_no_log_holds_its_password(tmp_path: Path) -> None:
+    with running(tmp_path, redis_url="redis://:hunter2@127.0.0.1:1/0", tool_rate_limit="1", **OPEN) as server:
+        assert [call(server).status_code for _ in range(2)] == [200, 429]
+        until(lambda: health(server)["limits"]["state"] == "degraded")
+        assert "hunter2" not in server.log()
+
+
+def test_a_worker_that_is_stopped_holds_up_nobody(tmp_path: Path) -> None:
+    """Stopped at any time; if it holds the lock then, the others deny rather than wait."""
+    with running(tmp_path, workers="2", tool_rate_limit="1000000", **OPEN) as server:
+        until(lambda: len(workers_of(server)) == 2)
+        assert call(server).status_code == 200
+        stopped = workers_of(server)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            deadline, answered = time.monotonic() + 20, 0
+            while answered < 10:  # new connections: some are given to the stopped one, and time out
+                assert time.monotonic() < deadline
+                try:
+                    reply = httpx.post(server.url + TOOL, json=CALL, headers=bearer(), timeout=0.5)
+                except httpx.TimeoutException:
+                    continue
+                assert reply.status_code in (200, 503)
+                answered += 1
+        finally:
+            os.kill(stopped, signal.SIGCONT)
