@@ -1,5 +1,6 @@
 """Files that change while the service runs: a good version is taken up, a bad one never."""
 
+import asyncio
 import json
 import os
 import time
@@ -9,6 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kalguard.sidecar.background import Repeated
+from kalguard.sidecar.files import Change, LiveFile
+from kalguard.sidecar.folders import FolderWatch
 from tests.support import GOOD_PROMPT, Server, running
 
 ALLOW = json.dumps({"rules": [{"id": "all", "decision": "allow"}]})
@@ -150,3 +154,67 @@ def test_the_patterns_file_is_followed_and_a_bad_one_at_the_start_denies(tmp_pat
         assert status(server) == 403
         patterns.write_text(json.dumps({"patterns": [oslo], "modes": {"acme.oslo": "monitor"}}))
         assert eventually(lambda: status(server) == 200)
+
+
+def test_a_file_behind_a_link_is_followed_where_it_is(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "real.json").write_text(DENY)
+    (tmp_path / "policy.json").symlink_to(elsewhere / "real.json")
+    with running(
+        tmp_path, policy_path=str(tmp_path / "policy.json"), policy_watch="true", policy_watch_interval_ms="50"
+    ) as server:
+        assert status(server) == 403
+        (elsewhere / "real.json").write_text(ALLOW)
+        assert eventually(lambda: status(server) == 200)
+
+
+def test_a_folder_that_appears_later_is_no_obstacle(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    with running(
+        tmp_path,
+        policy_path=str(folder / "policy.json"),
+        policy_watch="true",
+        policy_watch_interval_ms="50",
+    ) as server:
+        assert eventually(lambda: "folders cannot be watched" in server.log())
+        assert status(server) == 403
+        folder.mkdir()
+        (folder / "policy.json").write_text(ALLOW)
+        assert eventually(lambda: status(server) == 200)
+        (folder / "policy.json").write_text(DENY)
+        assert eventually(lambda: status(server) == 403)
+        assert server.log().count("folders cannot be watched") == 1
+
+
+def test_files_are_not_read_again_and_again_while_nothing_happens(tmp_path: Path) -> None:
+    (tmp_path / "policy.json").write_text(ALLOW)
+    looks = 0
+
+    def load(document: bytes) -> bytes:
+        return document
+
+    class Counted(LiveFile[bytes]):
+        async def refresh(self) -> Change | None:
+            nonlocal looks
+            looks += 1
+            return await super().refresh()
+
+    async def watch() -> None:
+        file = Counted("policy", "X", str(tmp_path / "policy.json"), load=load, fallback=b"")
+        work = asyncio.create_task(Repeated("watch", FolderWatch([file], 0.02).wait, lambda: looked(file)).run())
+        await asyncio.sleep(0.5)
+        assert looks <= 2  # one when the watch begins
+        (tmp_path / "policy.json").write_text(DENY)
+        for _ in range(200):
+            await asyncio.sleep(0.02)
+            if file() == DENY.encode():
+                break
+        assert file() == DENY.encode()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+    async def looked(file: LiveFile[bytes]) -> None:
+        await file.refresh()
+
+    asyncio.run(watch())
