@@ -190,6 +190,8 @@ def test_a_redis_that_hangs_is_waited_for_once(tmp_path: Path, redis: RedisServe
         finally:
             redis.go_on()
         until(lambda: health(server)["limits"]["state"] == "ok")
+        assert "never retrieved" not in server.log()
+        assert "Traceback" not in server.log()
 
 
 def test_closed_denies_tool_calls_under_a_limit_and_nothing_else(tmp_path: Path, redis: RedisServer) -> None:
@@ -206,7 +208,12 @@ def test_closed_denies_tool_calls_under_a_limit_and_nothing_else(tmp_path: Path,
         prompt = server.post("/v1/prompt/check", {"messages": [{"role": "user", "content": "x"}]})
         assert prompt.status_code == 200
         assert server.audit()[-2]["metadata"]["errorCode"] == "UNAVAILABLE"
+        assert metric(server, "kalguard_ratelimit_degraded") == 1
+        (old,) = workers_of(server)
+        os.kill(old, signal.SIGKILL)  # what it said of itself is forgotten with it
         redis.start()
+        until(lambda: workers_of(server) not in ([], [old]))
+        until(lambda: metric(server, "kalguard_ratelimit_degraded") == 0)
         until(lambda: httpx.get(f"{server.url}/health").status_code == 200)
         assert call(server).status_code == 200
 

@@ -9,6 +9,7 @@ A server whose clock is set back would count for too long what lies in its futur
 now.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -147,8 +148,9 @@ class RedisStore:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        with suppress(RedisError, OSError):
-            await self._client.aclose()
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(10 * BUDGET_SECONDS):
+                await self._client.aclose()
 
 
 def connection_pool(url: str) -> BlockingConnectionPool:
