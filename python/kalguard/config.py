@@ -412,6 +412,8 @@ def _warnings(given: Mapping[str, str], settings: Settings) -> list[str]:
     warnings = [f"{name}: unknown variable, ignored" for name in unknown]
     if settings.blocked_phrases and settings.disable_content_check:
         warnings.append("KALGUARD_BLOCKED_PHRASES: has no effect with KALGUARD_DISABLE_CONTENT_CHECK=true")
+    if settings.limits_on_store_loss != "local" and settings.redis_url is None:
+        warnings.append("KALGUARD_LIMITS_ON_STORE_LOSS: has no effect without KALGUARD_REDIS_URL")
     if settings.api_key is not None:
         warnings.append("KALGUARD_API_KEY: the connection to KalGuard Cloud is not in this version; working local-only")
     return warnings

@@ -146,6 +146,13 @@ def test_an_unknown_variable_is_a_warning() -> None:
     assert loaded(polcy_path="/x").warnings == ["KALGUARD_POLCY_PATH: unknown variable, ignored"]
 
 
+def test_what_is_said_about_a_store_that_there_is_not_is_a_warning() -> None:
+    assert loaded(limits_on_store_loss="closed").warnings == [
+        "KALGUARD_LIMITS_ON_STORE_LOSS: has no effect without KALGUARD_REDIS_URL"
+    ]
+    assert loaded(limits_on_store_loss="closed", redis_url="redis://x").warnings == []
+
+
 def test_what_kubernetes_injects_for_a_service_is_ignored() -> None:
     injected = {
         "KALGUARD_PORT": "tcp://10.0.0.1:9292",

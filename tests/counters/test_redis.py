@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from kalguard.counters.redis import RedisStore
 from kalguard.decision.limits import Limit
 from kalguard.decision.model import LimitName
 from tests.redis import RedisServer, redis_server
+from tests.sidecar.test_start import make_certificate
+from tests.support import free_port
 
 AGENT = Limit(LimitName.AGENT, ("a",), 100)
 TOOL = Limit(LimitName.TOOL, ("a", "t"), 100)
@@ -141,6 +144,14 @@ def test_a_server_that_hangs_costs_all_who_wait_the_budget_once(redis: RedisServ
     async def run() -> None:
         store = await connected(redis.url)
         assert (await store.take([AGENT])).counted
+        sent: list[int] = []
+        deliver = store._windows._deliver
+
+        async def counted(batch: Sequence[Any]) -> None:
+            sent.append(len(batch))
+            await deliver(batch)
+
+        store._windows._deliver = counted  # type: ignore[method-assign]
         redis.hold()
         try:
             started = time.monotonic()
@@ -153,6 +164,7 @@ def test_a_server_that_hangs_costs_all_who_wait_the_budget_once(redis: RedisServ
             redis.go_on()
         assert {str(one) for one in ended} == {"no answer within 50 ms"}
         assert BUDGET_SECONDS <= took < FAR_ABOVE
+        assert sent == [20]
         await store.close()
 
     asyncio.run(run())
@@ -221,6 +233,37 @@ def test_something_else_under_our_names_is_a_lost_store(redis: RedisServer) -> N
         with pytest.raises(StoreLost, match="WRONGTYPE"):
             await store.take([AGENT])
         await store.close()
+
+    asyncio.run(run())
+
+
+def test_it_speaks_tls_to_a_server_that_it_can_trust_and_to_no_other(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate)]
+    port = free_port()
+    with redis_server(tmp_path, "--tls-port", str(port), "--tls-auth-clients", "no", *files):
+        assert asyncio.run(_one_call(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}"))
+        problems = [lost(f"rediss://localhost:{port}/0", 1)[0][0] for _ in range(5)]  # or too late, on a busy machine
+        assert any("certificate verify failed" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$999999999999\r\n", b"*-7\r\n", b""])
+def test_something_that_is_no_redis_is_a_lost_store(answer: bytes) -> None:
+    async def run() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(100)
+            writer.write(answer)
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        store = RedisStore(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", instance="i")
+        for _ in range(2):
+            with pytest.raises(StoreLost):
+                await store.take([AGENT])
+        await store.close()
+        server.close()
+        await server.wait_closed()
 
     asyncio.run(run())
 

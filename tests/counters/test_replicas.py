@@ -158,7 +158,22 @@ def test_one_that_hangs_costs_one_wait_and_not_one_for_each_call(redis: RedisSer
     asyncio.run(run())
 
 
-def test_one_that_is_slow_is_lost_and_one_that_comes_and_goes_is_asked_less_and_less(redis: RedisServer) -> None:
+def test_one_that_comes_and_goes_is_asked_less_and_less(redis: RedisServer) -> None:
+    async def run() -> None:
+        async with instances("one", url=redis.url) as (one,):
+            assert await one.allowed(1) == 1
+            (name,) = redis.client.keys("kalguard:{*")
+            redis.client.set(name, "not a window")  # it says that it is there, and cannot count
+            deadline = time.monotonic() + 3
+            while time.monotonic() < deadline:
+                await one.allowed(1)
+                await asyncio.sleep(0.01)
+            assert 2 <= one.watcher.lost.count(True) <= 6  # after 1/4, 1/2, 1 and 2 seconds, or half of that
+
+    asyncio.run(run())
+
+
+def test_one_that_is_slow_is_lost(redis: RedisServer) -> None:
     async def run() -> None:
         async with instances("one", url=redis.url) as (one,):
             slow = asyncio.create_task(asyncio.to_thread(redis.client.execute_command, "DEBUG", "SLEEP", "0.4"))

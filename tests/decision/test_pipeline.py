@@ -133,6 +133,13 @@ def test_the_plan_is_asked_before_the_capability_and_counts_every_check() -> Non
     assert codes == [ErrorCode.CAPABILITY_DENIED, None, ErrorCode.RATE_LIMIT_EXCEEDED]
 
 
+def test_a_verdict_tells_of_every_limit_that_a_check_was_counted_under() -> None:
+    limits = ToolLimits(MemoryCounters(lambda: 0.0), per_agent=2, clock=lambda: 0.0)
+    target = pipeline(quota=quota(9), limits=limits)
+    verdict = asyncio.run(target.check_tool(admitted(target, Check.TOOL), lambda: CALL))
+    assert [(state.name, state.remaining) for state in verdict.limits] == [("daily", 8), ("agent", 1)]
+
+
 def test_a_refusal_keeps_its_code_and_words() -> None:
     target = pipeline()
     verdict = asyncio.run(target.check_prompt(admitted(target), failing(BadRequest("`messages` is odd"))))

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import re
+import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import msgspec
 import pytest
 
 from kalguard.decision.model import Check, Principal, Verdict
+from kalguard.decision.quota import DailyQuota
 from kalguard.records.sinks import MemorySink
 from kalguard.records.usage import usage_event
 from kalguard.sidecar.respond import MAX_FINDINGS
@@ -54,6 +57,34 @@ def test_every_check_leaves_one_record_of_its_type(
     kind: str, path: str, body: object, headers: dict[str, str] | None
 ) -> None:
     assert recorded(path, body, headers=headers)["type"] == kind
+
+
+def test_a_check_that_the_plan_s_day_has_no_room_for_is_on_record_and_answered_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kalguard.sidecar.app.DailyQuota", partial(_with_an_allowance, DailyQuota))
+    sink = MemorySink()
+    served = app(sink, **OPEN)
+    replies = [call(served, PROMPT, GOOD_PROMPT), call(served, TOOL, {"toolName": "t"})]
+    assert [reply.status for reply in replies] == [200, 429]
+    assert re.fullmatch(r'"daily";r=0;t=\d+', replies[0].headers["ratelimit"])
+    midnight = replies[1].body["data"]["resetAt"]
+    assert midnight % 86_400 == 0
+    assert replies[1].body["data"]["remaining"] == 0
+    assert abs(midnight - time.time() - int(replies[1].headers["retry-after"])) < 5
+    assert replies[1].headers["ratelimit-policy"] == '"daily";q=1;w=86400'
+    allowed, refused = records(sink)
+    assert "exceededLimits" not in allowed["metadata"]
+    assert (refused["type"], refused["decision"], refused["metadata"]["exceededLimits"]) == (
+        "policy_deny",
+        "deny",
+        ["daily"],
+    )
+
+
+def _with_an_allowance(make: type[DailyQuota], *parts: Any, **options: Any) -> DailyQuota:
+    """The quota that the app would make, of a plan with one check a day."""
+    return make(*parts, **{**options, "allowance": lambda: 1})
 
 
 def test_a_record_has_the_documented_fields() -> None:

@@ -59,6 +59,14 @@ def health(server: Server) -> dict[str, Any]:
     return found
 
 
+def is_healthy(server: Server) -> bool:
+    """Whether it says so; one whose only worker is just being replaced says nothing."""
+    try:
+        return httpx.get(f"{server.url}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def metric(server: Server, name: str) -> float | None:
     text = httpx.get(f"{server.metrics_url}/metrics").text
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
@@ -145,6 +153,7 @@ def test_two_instances_with_a_redis_get_exactly_the_limit(tmp_path: Path, redis:
     (tmp_path / "other").mkdir()
     shared = {"redis_url": redis.url, "workers": "2", "tool_rate_limit": "100", **OPEN}
     with running(tmp_path / "one", **shared) as one, running(tmp_path / "other", **shared) as other:
+        until(lambda: redis.client.zcard("kalguard:instances") == 2)
         for server in (one, other):
             until(lambda server=server: metric(server, "kalguard_ratelimit_degraded") == 0)  # type: ignore[misc]
         assert statuses(call_together([one, other], 150)) == {200: 100, 429: 50}
@@ -190,6 +199,8 @@ def test_a_redis_that_hangs_is_waited_for_once(tmp_path: Path, redis: RedisServe
         finally:
             redis.go_on()
         until(lambda: health(server)["limits"]["state"] == "ok")
+        assert "never retrieved" not in server.log()
+        assert "Traceback" not in server.log()
 
 
 def test_closed_denies_tool_calls_under_a_limit_and_nothing_else(tmp_path: Path, redis: RedisServer) -> None:
@@ -206,8 +217,13 @@ def test_closed_denies_tool_calls_under_a_limit_and_nothing_else(tmp_path: Path,
         prompt = server.post("/v1/prompt/check", {"messages": [{"role": "user", "content": "x"}]})
         assert prompt.status_code == 200
         assert server.audit()[-2]["metadata"]["errorCode"] == "UNAVAILABLE"
+        assert metric(server, "kalguard_ratelimit_degraded") == 1
+        (old,) = workers_of(server)
+        os.kill(old, signal.SIGKILL)  # what it said of itself is forgotten with it
         redis.start()
-        until(lambda: httpx.get(f"{server.url}/health").status_code == 200)
+        until(lambda: workers_of(server) not in ([], [old]))
+        until(lambda: metric(server, "kalguard_ratelimit_degraded") == 0)
+        until(lambda: is_healthy(server))
         assert call(server).status_code == 200
 
 

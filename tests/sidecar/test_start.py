@@ -40,8 +40,12 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
         ),
         ({"host": "no.such.host.invalid"}, "KALGUARD_HOST: `no.such.host.invalid` cannot be resolved"),
         ({"blocked_phrases": "a\udcff"}, "KALGUARD_BLOCKED_PHRASES: the value given is not UTF-8"),
-        ({"redis_url": "redis://:hunter2@h:port/"}, "KALGUARD_REDIS_URL: the value given is not a URL of Redis"),
-        ({"redis_url": "redis://h/?nonsense=1"}, "KALGUARD_REDIS_URL: the value given is not a URL of Redis"),
+        ({"redis_url": "redis://:hunter2@h:port/"}, "KALGUARD_REDIS_URL: the value given cannot be used"),
+        (
+            {"redis_url": "rediss://h/?ssl_ca_certs=/nowhere"},
+            "KALGUARD_REDIS_URL: the value given cannot be used",
+        ),
+        ({"redis_url": "redis://h/?nonsense=1"}, "KALGUARD_REDIS_URL: the value given cannot be used"),
         ({"limits_on_store_loss": "open"}, "KALGUARD_LIMITS_ON_STORE_LOSS: `open` is not local or closed"),
     ],
 )

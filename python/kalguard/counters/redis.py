@@ -9,10 +9,13 @@ A server whose clock is set back would count for too long what lies in its futur
 now.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import RedisSSLContext, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -147,8 +150,9 @@ class RedisStore:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        with suppress(RedisError, OSError):
-            await self._client.aclose()
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(10 * BUDGET_SECONDS):
+                await self._client.aclose()
 
 
 def connection_pool(url: str) -> BlockingConnectionPool:
@@ -165,10 +169,24 @@ def connection_pool(url: str) -> BlockingConnectionPool:
             driver_info=None,  # neither name itself nor ask for notifications: each is a round trip more
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
-        pool.make_connection()  # type: ignore[no-untyped-call]
+        first = pool.make_connection()  # type: ignore[no-untyped-call]
+        if isinstance(first, SSLConnection):
+            pool.connection_class = _sharing(first.ssl_context)
     except (RedisError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise ConfigError([f"is not a URL of Redis: {type(error).__name__}"]) from None
+        raise ConfigError([f"cannot be used as a URL of Redis: {type(error).__name__}"]) from None
     return pool
+
+
+def _sharing(tls: RedisSSLContext) -> type[SSLConnection]:
+    """Connections that need not read the certificates of trust each for itself, which takes as long as the budget."""
+    tls.get()
+
+    class Connection(SSLConnection):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.ssl_context = tls
+
+    return Connection
 
 
 def _window_name(key: tuple[str, ...]) -> str:

@@ -173,8 +173,7 @@ class WorkerCounters:
         free = max(idle, key=len)
         if not free:
             raise Unavailable("limits cannot be counted: too many agents at once")
-        at = _KEYS_AT + free[0] * _KEY_BYTES
-        ring.clear(self._words_of(free[0]))  # of an idle ring nothing counts: whoever had the place loses nothing
+        at = _KEYS_AT + free[0] * _KEY_BYTES  # nothing of its ring counts: whoever had the place loses nothing
         self._map[at : at + _KEY_BYTES] = digest
         return free[0]
 

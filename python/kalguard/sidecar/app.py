@@ -196,12 +196,12 @@ async def _running(
 
 
 async def _let_go(quota: DailyQuota, shared: ReplicaCounters | None, executor: Executor, audit: AuditLog) -> None:
-    with suppress(Unavailable):  # a lease that is not returned is used up at midnight
+    executor.shutdown(wait=False)
+    audit.close()
+    with suppress(Unavailable):  # a lease that is not returned ends at midnight
         await quota.close()
     if shared is not None:
         await shared.close()
-    executor.shutdown(wait=False)
-    audit.close()
 
 
 async def _end_without_parent(parent: int) -> None:
