@@ -5,12 +5,11 @@ behind. More than `MAX_WINDOWS` at once are refused rather than forgotten.
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import Lock
 from typing import TypeVar
 
 from kalguard.counters import ring
-from kalguard.decision.limits import Limit, Taken
 from kalguard.errors import Unavailable
 
 MAX_WINDOWS = 65_536
@@ -18,26 +17,18 @@ _FIRST_SWEEP = 1024
 _T = TypeVar("_T")
 
 
-class MemoryCounters:
+class MemoryCounters(ring.RingCounters):
     """Counts in a dictionary of rings. `clock` gives seconds that never jump back."""
 
     name = "memory"
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._rings: dict[tuple[str, ...], memoryview] = {}
         self._sweep_at = _FIRST_SWEEP
         self._swept_at = 0.0
         self._lock = Lock()
         self.tally = memoryview(array("Q", [0] * 4))
-
-    async def take(self, limits: Sequence[Limit]) -> Taken:
-        """See `decision.limits.Counters.take`."""
-        return await self.locked(lambda: self._take(limits))
-
-    async def count(self, limits: Sequence[Limit]) -> None:
-        """Count a call that was allowed elsewhere. Raises `Unavailable`."""
-        await self.locked(lambda: self._count(limits))
 
     async def locked(self, step: Callable[[], _T]) -> _T:
         """Do something with the counts while nobody else does."""
@@ -47,18 +38,6 @@ class MemoryCounters:
     def __len__(self) -> int:
         """How many windows are kept."""
         return len(self._rings)
-
-    def _take(self, limits: Sequence[Limit]) -> Taken:
-        now = self._now()
-        return ring.take([self._ring(limit.key, now) for limit in limits], limits, now)
-
-    def _count(self, limits: Sequence[Limit]) -> None:
-        now = self._now()
-        rings = [self._ring(limit.key, now) for limit in limits]
-        ring.add(rings)
-
-    def _now(self) -> float:
-        return self._clock() + ring.BUCKETS
 
     def _ring(self, key: tuple[str, ...], now: float) -> memoryview:
         """The ring of a key, at this second: not idle, so that none is dropped for the next one of the same call."""

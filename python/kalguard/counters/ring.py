@@ -6,17 +6,53 @@ of zeros is one in which nothing was counted. Memory is the same whatever the li
 processes share: each step leaves one that is right, wherever a process is killed between two writes.
 """
 
+from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 from kalguard.decision.limits import WINDOW_SECONDS, Limit, Room, Taken
 
 BUCKETS = WINDOW_SECONDS + 1
 RING_WORDS = 1 + BUCKETS
 MAX_COUNT = 2**32 - 1  # a count stays there rather than wrap around
+_T = TypeVar("_T")
 _ZEROS = memoryview(array("I", [0] * BUCKETS))
+
+
+class RingCounters(ABC):
+    """What all that keep rings have in common. `clock` gives seconds that never jump back."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
+    async def take(self, limits: Sequence[Limit]) -> Taken:
+        """See `decision.limits.Counters.take`."""
+        return await self.locked(lambda: self._take(limits))
+
+    async def count(self, limits: Sequence[Limit]) -> None:
+        """Count a call that was allowed elsewhere. Raises `Unavailable`."""
+        await self.locked(lambda: add(self._rings_of(limits, self._now())))
+
+    @abstractmethod
+    async def locked(self, step: Callable[[], _T]) -> _T:
+        """Do something with the counts while nobody else does. Raises `Unavailable`."""
+
+    @abstractmethod
+    def _ring(self, key: tuple[str, ...], now: float) -> memoryview:
+        """The ring of a key, at the second of `now`. Raises `Unavailable`."""
+
+    def _take(self, limits: Sequence[Limit]) -> Taken:
+        now = self._now()
+        return take(self._rings_of(limits, now), limits, now)
+
+    def _rings_of(self, limits: Sequence[Limit], now: float) -> list[memoryview]:
+        return [self._ring(limit.key, now) for limit in limits]
+
+    def _now(self) -> float:
+        return self._clock() + BUCKETS
 
 
 def take(rings: Sequence[memoryview], limits: Sequence[Limit], now: float) -> Taken:

@@ -28,7 +28,6 @@ from threading import Lock
 from typing import TypeVar
 
 from kalguard.counters import ring
-from kalguard.decision.limits import Limit, Taken
 from kalguard.errors import Unavailable
 
 SLOTS = 65_536
@@ -67,7 +66,7 @@ def make_table(path: Path, slots: int = SLOTS) -> None:
         os.close(fd)
 
 
-class WorkerCounters:
+class WorkerCounters(ring.RingCounters):
     """Counts in the table at `path`, which `make_table` made. `clock` is `uptime` but in tests.
 
     `on_error` is told of every call that could not be counted.
@@ -79,7 +78,7 @@ class WorkerCounters:
         self, path: Path, *, clock: Callable[[], float] = uptime, on_error: Callable[[], None] = lambda: None
     ) -> None:
         """Map the file. Raises `OSError`, and `ValueError` for a file that is no table."""
-        self._clock = clock
+        super().__init__(clock)
         self._on_error = on_error
         self._lock = Lock()  # the lock on the file is one for the whole process
         self._stuck = False
@@ -93,14 +92,6 @@ class WorkerCounters:
         whole = memoryview(self._map)
         self._words = whole[_KEYS_AT + slots * _KEY_BYTES :].cast("I")
         self.tally = whole[_TALLY].cast("Q")
-
-    async def take(self, limits: Sequence[Limit]) -> Taken:
-        """See `decision.limits.Counters.take`."""
-        return await self.locked(lambda: self._take(limits))
-
-    async def count(self, limits: Sequence[Limit]) -> None:
-        """Count a call that was allowed elsewhere. Raises `Unavailable`."""
-        await self.locked(lambda: self._count(limits))
 
     async def locked(self, step: Callable[[], _T]) -> _T:
         """Do something with the counts while no other process does. Raises `Unavailable`."""
@@ -134,18 +125,6 @@ class WorkerCounters:
                 return step()
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
-
-    def _take(self, limits: Sequence[Limit]) -> Taken:
-        now = self._now()
-        return ring.take([self._ring(limit.key, now) for limit in limits], limits, now)
-
-    def _count(self, limits: Sequence[Limit]) -> None:
-        now = self._now()
-        rings = [self._ring(limit.key, now) for limit in limits]
-        ring.add(rings)
-
-    def _now(self) -> float:
-        return self._clock() + ring.BUCKETS
 
     def _ring(self, key: tuple[str, ...], now: float) -> memoryview:
         """The ring of a key, in the place that it has or in one that it is given.
