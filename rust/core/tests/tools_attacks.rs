@@ -178,6 +178,30 @@ fn dynamic_references_that_lead_back() {
 }
 
 #[test]
+fn references_that_lead_back_beside_unevaluated() {
+    let visit = json!({"properties": {"x": {"$ref": "#/$defs/t"}}});
+    for keyword in ["anyOf", "allOf", "oneOf"] {
+        let node = json!({"properties": {"x": {"$ref": "#/$defs/t"}}, keyword: [visit, {"if": visit, "then": visit}],
+            "unevaluatedProperties": {"$ref": "#/$defs/t"}, "unevaluatedItems": false});
+        let schema = json!({"$ref": "#/$defs/t", "$defs": {"t": node}});
+        for inner in [json!({}), json!(1), json!({"y": {"z": {"x": {}}}})] {
+            attack(keyword, &schema, &nest(58, inner, |inner| json!({"x": inner, "y": 1})));
+        }
+    }
+}
+
+#[test]
+fn long_names_with_much_beneath_them() {
+    let many: serde_json::Map<String, Value> = (0..2_000).map(|i| (i.to_string(), json!({}))).collect();
+    attack("long name", &json!({"properties": {"x".repeat(30_000): {"properties": many}}}), &json!({}));
+    let refer: serde_json::Map<String, Value> = (0..1_200).map(|i| (i.to_string(), json!({"$ref": "#a"}))).collect();
+    let defined = json!({"x".repeat(30_000): {"$anchor": "a"}});
+    let registry = ToolRegistry::open();
+    let refused = registry.define(json!({"$defs": defined, "properties": refer}).to_string().as_bytes());
+    assert!(refused.unwrap_err().to_string().contains("once its references are written out"));
+}
+
+#[test]
 fn a_copied_document_is_bounded() {
     let values: Vec<Value> = (0..3_000).map(|i| json!(format!("value {i}"))).collect();
     let users: serde_json::Map<String, Value> = (0..60)

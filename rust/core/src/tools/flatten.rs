@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::keywords::{self, Holds};
 use super::places::Places;
 
-/// How many bytes of JSON all copies together may have.
+/// How many bytes of JSON all copies together may have, and the pointers that take the places of references.
 const MAX_COPIED_BYTES: usize = 256 * 1024;
 
 /// How many names of dynamic anchors may be asked for.
@@ -140,7 +140,9 @@ impl<'a> Flatten<'a> {
             let value = match (keywords::find(self.places.dialect, name).map(|keyword| keyword.holds), value) {
                 _ if ["$id", "$schema", "$anchor", "$dynamicAnchor"].contains(&name.as_str()) => continue,
                 (Some(Holds::Reference), Value::String(reference)) => {
-                    Value::String(self.target(place, scope, name == "$dynamicRef", reference)?)
+                    let target = self.target(place, scope, name == "$dynamicRef", reference)?;
+                    self.copies(target.len())?;
+                    Value::String(target)
                 }
                 _ => value.clone(),
             };
@@ -184,14 +186,18 @@ impl<'a> Flatten<'a> {
         let name = format!("{}{number}", self.prefix);
         if number == next {
             let root = self.places.resources.get(resource).and_then(|found| self.places.places.get(found.root));
-            self.copied_bytes += root.map_or(0, |root| root.schema.to_string().len());
-            if self.copied_bytes > MAX_COPIED_BYTES {
-                let what = "bytes once its dynamic references are followed";
-                return Err(format!("comes to more than {MAX_COPIED_BYTES} {what}"));
-            }
+            self.copies(root.map_or(0, |root| root.schema.to_string().len()))?;
             self.due.push((resource, scope, name.clone()));
         }
         Ok(name)
+    }
+
+    fn copies(&mut self, bytes: usize) -> Result<(), String> {
+        self.copied_bytes += bytes;
+        if self.copied_bytes > MAX_COPIED_BYTES {
+            return Err(format!("comes to more than {MAX_COPIED_BYTES} bytes once its references are written out"));
+        }
+        Ok(())
     }
 }
 

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 use super::keywords::{self, Dialect, To};
 use crate::fields::quote;
 
+/// How many bytes the pointers to all schemas may have. Here and in the validator each of them has its own.
+const MAX_POINTER_BYTES: usize = 2 * 1024 * 1024;
+
 /// The schemas of a document.
 pub(super) struct Places<'a> {
     pub(super) dialect: Dialect,
@@ -22,6 +25,7 @@ pub(super) struct Places<'a> {
     pub(super) warnings: Vec<String>,
     by_pointer: HashMap<String, usize>,
     by_uri: HashMap<String, usize>,
+    pointer_bytes: usize,
 }
 
 /// One schema.
@@ -67,6 +71,7 @@ impl<'a> Places<'a> {
             warnings: Vec::new(),
             by_pointer: HashMap::new(),
             by_uri: HashMap::new(),
+            pointer_bytes: 0,
         };
         found.visit(String::new(), schema, None)?;
         Ok(found)
@@ -135,6 +140,10 @@ impl<'a> Places<'a> {
         let wrong = |what: String| Err(format!("at `{}`: {what}", quote(&pointer)));
         let index = self.places.len();
         let resource = parent.and_then(|(parent, _)| self.places.get(parent)).map_or(0, |parent| parent.resource);
+        self.pointer_bytes += pointer.len();
+        if self.pointer_bytes > MAX_POINTER_BYTES {
+            return Err(format!("has names so long that the places in it come to more than {MAX_POINTER_BYTES} bytes"));
+        }
         self.by_pointer.insert(pointer.clone(), index);
         self.places.push(Place { pointer: pointer.clone(), schema, parent, resource, size: 1 });
         let schema = match schema {
