@@ -17,6 +17,7 @@ __all__ = [
     "PolicySet",
     "Scan",
     "Scanner",
+    "ToolDefinition",
     "ToolRefusal",
     "ToolRegistry",
     "__version__",
@@ -194,8 +195,32 @@ class ToolRegistry:
     def tool_count(self) -> int: ...
     def rate_limit_per_minute(self, tool: str, /) -> int | None:
         """The limit that the file sets for this tool, in calls per agent per minute."""
-    def check(self, tool: str, arguments: Arguments, /) -> ToolRefusal | None:
-        """Mediate one call. `None`: nothing speaks against it."""
+    @property
+    def enforces_formats(self) -> bool:
+        """Whether `format` is enforced in schemas, or an annotation as in the standard."""
+    @property
+    def warnings(self) -> list[str]:
+        """What the file's schemas say without effect, each with the tool's name."""
+    def forbids(self, tool: str, /) -> bool:
+        """Whether the denylist has this name."""
+    def declares(self, tool: str, /) -> bool:
+        """Whether the file declares this tool."""
+    def pin(self, tool: str, /) -> str | None:
+        """The digest of the one definition of a registered tool that the operator agreed to."""
+    def define(self, argument_schema: bytes, /) -> ToolDefinition:
+        """Compile the argument schema of a tool that is registered, given as UTF-8 JSON.
+
+        Raises `ToolsError`, which names the place. The bounds are tighter than for schemas of the operator's.
+        """
+    def check(self, tool: str, arguments: Arguments, /, registered: ToolDefinition | None = None) -> ToolRefusal | None:
+        """Mediate one call. `None`: nothing speaks against it.
+
+        `registered` is what was registered under that name; what the file declares goes before it.
+        """
+
+@final
+class ToolDefinition:
+    """What was registered of a tool, compiled for one tools file."""
 
 @final
 class ToolRefusal:

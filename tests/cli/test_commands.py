@@ -180,6 +180,40 @@ def test_tools_files_are_checked(tmp_path: Path) -> None:
     assert json.loads(run("tools", "check", str(bad), "--json").stdout)["valid"] is False
 
 
+def test_what_a_tools_file_says_without_effect_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    tool = {"name": "t", "argumentSchema": {"properties": {"a": {"format": "email"}}}}
+    path.write_text(json.dumps({"tools": [tool]}))
+    ended = run("tools", "check", str(path))
+    assert (ended.returncode, "good; 1 tool" in ended.stdout) == (0, True)
+    for part in ("warning", "`t`", "/properties/a", "`format`"):
+        assert part in ended.stderr
+    assert len(json.loads(run("tools", "check", str(path), "--json").stdout)["warnings"]) == 1
+    path.write_text(json.dumps({"formats": "enforce", "tools": [tool]}))
+    assert run("tools", "check", str(path)).stderr == ""
+    tool["argumentSchema"] = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "properties": {"a": {"$ref": "#/definitions/a", "maxLength": 1}},
+        "definitions": {"a": {}},
+    }
+    path.write_text(json.dumps({"tools": [tool]}))
+    assert "passes over `maxLength` beside `$ref`" in run("tools", "check", str(path)).stderr
+
+
+def test_the_digest_of_a_definition_is_that_of_its_json_with_sorted_keys(tmp_path: Path) -> None:
+    path = tmp_path / "tool.json"
+    schema = '{"b": {"type": "string"}, "a": {"type": "string", "title": "\u00e9"}}'
+    path.write_text(f'{{"toolName": "t", "description": "d", "argumentSchema": {schema}}}')
+    canonical = '{"argumentSchema":{"a":{"title":"\u00e9","type":"string"},"b":{"type":"string"}},"description":"d"}'
+    ended = run("tools", "digest", str(path))
+    assert ended.returncode == 0
+    assert ended.stdout.strip() == f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+    path.write_text('{"toolName": "t", "argumentSchema": {"requird": []}}')
+    ended = run("tools", "digest", str(path))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "requird" in ended.stderr
+
+
 def test_the_settings_in_force_are_shown_without_secrets() -> None:
     ended = run("config", token_secret=SECRET, port="1234")
     assert ended.returncode == 0
@@ -213,6 +247,7 @@ def test_the_version_is_that_of_the_package() -> None:
         ("policy", "check"),
         ("policy", "test"),
         ("tools", "check"),
+        ("tools", "digest"),
         ("token", "inspect"),
         ("config",),
         ("version",),

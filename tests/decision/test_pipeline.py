@@ -20,7 +20,9 @@ from kalguard.decision.model import Check, PromptRequest, TextSlot, ToolCall, Ve
 from kalguard.decision.pipeline import Admission, Pipeline
 from kalguard.decision.policy import default_policy
 from kalguard.decision.quota import DailyQuota
+from kalguard.decision.registration import RegisteredTools
 from kalguard.errors import BadRequest
+from kalguard.toolstore.memory import MemoryRegistrations
 from kalguard.wire.codes import ErrorCode
 from tests.support import SECRET, token
 
@@ -45,6 +47,7 @@ def pipeline(**changes: Any) -> Pipeline:
         "firewall": lambda: FIREWALL,
         "limits": ToolLimits(MemoryCounters(lambda: 0.0), per_agent=None, clock=lambda: 0.0),
         "quota": quota(None),
+        "registered": RegisteredTools(MemoryRegistrations()),
         "clock": lambda: 0.0,
         **changes,
     }

@@ -10,7 +10,7 @@ from litestar import Litestar
 
 from kalguard.records.sinks import MemorySink
 from kalguard.wire.codes import ErrorCode
-from tests.support import app, bearer, call, records
+from tests.support import app, bearer, call, records, token
 
 SINK = MemorySink()
 ALWAYS = {"ok", "allowed", "decision", "message", "requestId", "data"}
@@ -39,6 +39,36 @@ calls = st.fixed_dictionaries(
     optional={"arguments": st.dictionaries(text, json_values) | json_values, "args": json_values},
 )
 
+keywords = st.sampled_from(
+    [
+        "type",
+        "properties",
+        "items",
+        "$ref",
+        "$id",
+        "$anchor",
+        "$dynamicRef",
+        "enum",
+        "pattern",
+        "anyOf",
+        "required",
+        "if",
+        "unevaluatedProperties",
+    ]
+)
+schemas = st.recursive(
+    json_values | st.sampled_from(["#", "#/properties/a", "#a", "object", "string", "http://a/b", "(", "^a+$"]),
+    lambda inner: st.dictionaries(keywords | text, inner, max_size=4) | st.lists(inner, max_size=3),
+    max_leaves=12,
+)
+definitions = st.fixed_dictionaries(
+    {
+        "toolName": st.sampled_from(["a", "b.c"]) | text,
+        "argumentSchema": st.dictionaries(keywords, schemas, max_size=4),
+    },
+    optional={"description": text | json_values, "other": json_values},
+)
+
 
 @pytest.fixture(scope="module")
 def target() -> Litestar:
@@ -65,7 +95,7 @@ def check(target: Litestar, path: str, body: object, headers: dict[str, str] | N
     return content
 
 
-@pytest.mark.parametrize("path", ["/v1/prompt/check", "/v1/llm/check", "/v1/tool/check"])
+@pytest.mark.parametrize("path", ["/v1/prompt/check", "/v1/llm/check", "/v1/tool/check", "/v1/tool/register"])
 @given(body=st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes(target: Litestar, path: str, body: bytes) -> None:
     check(target, path, body)
@@ -91,6 +121,16 @@ def test_anything_like_a_prompt(target: Litestar, body: dict[str, Any]) -> None:
 @given(body=calls)
 def test_anything_like_a_tool_call(target: Litestar, body: dict[str, Any]) -> None:
     check(target, "/v1/tool/check", body)
+
+
+@given(body=definitions | json_values, arguments=st.dictionaries(text, json_values))
+def test_anything_like_a_definition_and_a_call_of_what_it_defines(
+    target: Litestar, body: Any, arguments: dict[str, Any]
+) -> None:
+    writer = bearer(token(capabilities=["tool:write", "tool:execute"]))
+    check(target, "/v1/tool/register", body, writer)
+    if isinstance(body, dict) and "toolName" in body:
+        check(target, "/v1/tool/check", {"toolName": body["toolName"], "arguments": arguments}, writer)
 
 
 @given(value=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60))

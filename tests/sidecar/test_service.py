@@ -52,6 +52,7 @@ def test_the_description_of_the_api_names_every_status(server: Server) -> None:
         "/v1/prompt/check",
         "/v1/llm/check",
         "/v1/tool/check",
+        "/v1/tool/register",
         "/health",
         "/health/live",
         "/health/ready",
@@ -59,7 +60,7 @@ def test_the_description_of_the_api_names_every_status(server: Server) -> None:
     described = set(document["paths"]["/v1/prompt/check"]["post"]["responses"])
     assert described == {"200"} | {str(code.status) for code in ErrorCode if code is not ErrorCode.NOT_FOUND}
     schemas = document["components"]["schemas"]
-    assert {"Reply", "PromptCheck", "ToolCheck"} <= set(schemas)
+    assert {"Reply", "PromptCheck", "ToolCheck", "ToolRegister"} <= set(schemas)
     assert set(schemas["ErrorCode"]["enum"]) == set(ErrorCode)
 
 

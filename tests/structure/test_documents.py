@@ -6,8 +6,10 @@ import re
 from kalguard._core import ACTIONS, CATEGORIES
 from kalguard.config import VARIABLES
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
+from kalguard.decision.mediator import load_tools
 from kalguard.decision.model import Action
 from kalguard.decision.policy import load_policy
+from kalguard.sidecar.requests import read_tool_definition
 from kalguard.wire.codes import ErrorCode
 from tests.support import ROOT, app, call
 
@@ -83,3 +85,12 @@ def test_the_readme_s_requests_get_the_replies_that_it_shows() -> None:
             if name in reply:
                 assert f'"{name}":{json.dumps(reply[name])}' in README
         assert f'"riskScore":{reply["data"]["riskScore"]}' in README
+
+
+def test_the_tools_document_shows_a_good_file_with_the_pin_of_the_tool_that_it_registers() -> None:
+    document = (ROOT / "docs/tools.md").read_text()
+    written, registered, _ = re.findall(r"```json\n(.*?)```", document, re.DOTALL)
+    tools = load_tools(written.encode())
+    assert (tools.registry.tool_count, tools.registry.warnings) == (2, [])
+    definition = read_tool_definition(registered.encode())
+    assert tools.registry.pin(definition.tool) == definition.digest

@@ -19,9 +19,10 @@ MAY_IMPORT = {
     "config": {"errors"},
     "decision": {"wire.codes", "errors", "_core"},
     "counters": {"decision.limits", "decision.quota", "errors"},
+    "toolstore": {"decision.registration", "counters.batches", "counters.redis", "errors"},
     "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors"},
-    "sidecar": {"wire", "errors", "config", "decision", "counters", "records"},
-    "cli": {"wire", "errors", "config", "decision", "counters", "records", "sidecar", "_core"},
+    "sidecar": {"wire", "errors", "config", "decision", "counters", "toolstore", "records"},
+    "cli": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "sidecar", "_core"},
 }
 
 

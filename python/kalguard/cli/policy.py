@@ -41,7 +41,7 @@ def check(file: Path, strict: bool, as_json: bool) -> None:
 @click.argument("file", type=FILE)
 @click.option("--agent", required=True, help="The agent's id.")
 @click.option("--action", required=True, type=click.Choice([str(a) for a in Action]), help="What it wants to do.")
-@click.option("--tool", help="The tool, for tool:execute.")
+@click.option("--tool", help="The tool, for tool:execute and tool:register.")
 @click.option("--attribute", "attributes", multiple=True, type=Pair(), help="An attribute of the request.")
 @click.option("--arguments", help="What the tool is called with: a JSON object, for tool:execute. [default: {}]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -1,7 +1,8 @@
 """Is the tool call well formed: the tool mediator, and the tools file that it is compiled from.
 
-The order of the checks (denylist, allowlist, argument schema, command denylist) is the core's. The limits come after
-it, in `limits`: a call that is refused for its content is not counted.
+The order of the checks (denylist, allowlist, argument schema, command denylist) is the core's. What agents registered
+(`registration`) is looked up before it. The limits come after it, in `limits`: a call that is refused for its
+content is not counted.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import msgspec
 from kalguard._core import Arguments, ToolRegistry
 from kalguard.decision.documents import decode, encode, validate
 from kalguard.decision.model import Inspection
+from kalguard.decision.registration import RegisteredTools, Registration
 from kalguard.errors import ToolsError
 
 
@@ -24,14 +26,23 @@ class Tools(msgspec.Struct, frozen=True):
     digest: str
     problem: str = ""
 
-    def inspect(self, tool: str, arguments: Arguments) -> Inspection:
+    def inspect(self, tool: str, arguments: Arguments, registered: RegisteredTools) -> Inspection:
         """Judge one call."""
         if self.problem:
             return Inspection(objection=self.problem, failed_check="allowlist")
-        refusal = self.registry.check(tool, arguments)
+        definition, inspection = registered.find(self.registry, tool)
+        if not inspection.passed:
+            return inspection
+        refusal = self.registry.check(tool, arguments, definition)
         if refusal is None:
-            return Inspection()
-        return Inspection(objection=refusal.reason, failed_check=refusal.check)
+            return inspection
+        return msgspec.structs.replace(inspection, objection=refusal.reason, failed_check=refusal.check)
+
+    def inspect_definition(self, registration: Registration, registered: RegisteredTools) -> Inspection:
+        """Judge what is to be registered. Raises `BadRequest` for a schema that cannot be used."""
+        if self.problem:
+            return Inspection(objection=self.problem, failed_check="allowlist")
+        return registered.inspect(self.registry, registration)
 
 
 def load_tools(document: bytes) -> Tools:

@@ -17,10 +17,11 @@ from kalguard.wire.codes import ErrorCode
 
 
 class Check(StrEnum):
-    """The two kinds of check."""
+    """What can be asked for."""
 
     PROMPT = "prompt"
     TOOL = "tool"
+    REGISTER = "register"
 
 
 class Action(StrEnum):
@@ -43,7 +44,11 @@ class Capability(StrEnum):
     NETWORK_OUTBOUND = "network:outbound"
 
 
-NEEDS = {Check.PROMPT: Capability.PROMPT_SEND, Check.TOOL: Capability.TOOL_EXECUTE}
+NEEDS = {
+    Check.PROMPT: Capability.PROMPT_SEND,
+    Check.TOOL: Capability.TOOL_EXECUTE,
+    Check.REGISTER: Capability.TOOL_WRITE,
+}
 
 
 class Decision(StrEnum):
@@ -172,13 +177,16 @@ class Inspection(msgspec.Struct, frozen=True):
     """The content was looked at. `objection` says why it may not pass, and is empty when it may.
 
     `risk` and `sanitized_messages` are there for a prompt, the latter exactly when a message was changed;
-    `failed_check` names the check of the tool mediator that objects.
+    `failed_check` names the check of the tool mediator that objects. `definition_digest` is that of the definition of a
+    registered tool that this is about, and `agreed_digest` that of the one in force where the two differ.
     """
 
     objection: str = ""
     risk: RiskAssessment | None = None
     sanitized_messages: list[dict[str, Any]] | None = None
     failed_check: str | None = None
+    definition_digest: str | None = None
+    agreed_digest: str | None = None
 
     @property
     def passed(self) -> bool:

@@ -1,7 +1,8 @@
 """The way of a check, in order; each step can end it.
 
     admit:  authenticate -> revocation -> plan quota -> capability
-    decide: token still good -> parse and validate the body -> policy -> prompt firewall | tool mediation -> limits
+    decide: token still good -> parse and validate the body -> policy -> prompt firewall | tool mediation -> limits |
+            registration of a tool
 
 `admit` needs no body, so that nobody without a token makes us read one. Both end in a `Verdict` and never raise:
 whatever goes wrong in a step is a denial, made in one place (`_refused`). The caller writes the audit record and then
@@ -39,6 +40,7 @@ from kalguard.decision.model import (
 )
 from kalguard.decision.policy import Policy, attributes_of
 from kalguard.decision.quota import DailyQuota
+from kalguard.decision.registration import Definition, RegisteredTools, Registration
 from kalguard.errors import Refusal
 from kalguard.wire.codes import ErrorCode
 
@@ -83,6 +85,24 @@ class _Passed(msgspec.Struct, frozen=True):
     rate_limit_per_minute: int | None
 
 
+class _Unready(msgspec.Struct, frozen=True):
+    """A call of a tool that others may have registered, or that is not compiled yet."""
+
+    call: ToolCall
+    arguments: Arguments
+    ruling: _Ruling
+
+
+class _Defined(msgspec.Struct, frozen=True):
+    """A tool that may be registered, unless it was before."""
+
+    registration: Registration
+    ruling: _Ruling
+
+
+_Outcome = Verdict | _Passed | _Unready | _Defined
+
+
 class Pipeline:
     """Carries out checks. `policy`, `tools` and `firewall` give what is in force now; `clock` gives unix seconds.
 
@@ -99,6 +119,7 @@ class Pipeline:
         firewall: Callable[[], Firewall],
         limits: ToolLimits,
         quota: DailyQuota,
+        registered: RegisteredTools,
         clock: Callable[[], float],
     ) -> None:
         self._identity = identity
@@ -108,6 +129,7 @@ class Pipeline:
         self._firewall = firewall
         self._limits = limits
         self._quota = quota
+        self._registered = registered
         self._clock = clock
 
     async def admit(self, check: Check, request_id: str, token: Callable[[], str | None]) -> Admission | Verdict:
@@ -147,6 +169,12 @@ class Pipeline:
         """Judge a tool call. `parse` reads the body and may raise `Refusal`; `run` calls what takes computing."""
         return await self._guarded(admission, self._tool, parse, run or here)
 
+    async def register_tool(
+        self, admission: Admission, parse: Callable[[], Definition], run: Run | None = None
+    ) -> Verdict:
+        """Take up a tool that an agent defines. `parse` and `run` are as for a check."""
+        return await self._guarded(admission, self._register, parse, run or here)
+
     def _prompt(self, admission: Admission, request: PromptRequest) -> Verdict:
         count = len(request.messages)
         access = AccessRequest(
@@ -163,7 +191,7 @@ class Pipeline:
         reason = inspection.objection or ruling.evaluation.reason
         return self._verdict(admission, code, reason, ruling=ruling, inspection=inspection)
 
-    def _tool(self, admission: Admission, call: ToolCall) -> Verdict | _Passed:
+    def _tool(self, admission: Admission, call: ToolCall) -> Verdict | _Passed | _Unready:
         principal, arguments = admission.principal, Arguments(call.arguments)
         access = AccessRequest(
             action=Action.TOOL_EXECUTE,
@@ -177,8 +205,15 @@ class Pipeline:
         ruling = self._ask_policy(access)
         if ruling.code is not None:
             return self._verdict(admission, ruling.code, ruling.evaluation.reason, ruling=ruling)
+        if not self._registered.is_ready(self._tools().registry, call.name):
+            return _Unready(call, arguments, ruling)
+        return self._mediate(admission, call, arguments, ruling)
+
+    def _mediate(
+        self, admission: Admission, call: ToolCall, arguments: Arguments, ruling: _Ruling
+    ) -> Verdict | _Passed:
         tools = self._tools()
-        inspection = tools.inspect(call.name, arguments)
+        inspection = tools.inspect(call.name, arguments, self._registered)
         if not inspection.passed:
             return self._verdict(
                 admission, ErrorCode.TOOL_DENIED, inspection.objection, ruling=ruling, inspection=inspection
@@ -197,6 +232,31 @@ class Pipeline:
             inspection=passed.inspection,
             limits=limits,
         )
+
+    def _register(self, admission: Admission, definition: Definition) -> Verdict | _Defined:
+        principal = admission.principal
+        access = AccessRequest(
+            action=Action.TOOL_REGISTER,
+            agent_id=principal.agent_id,
+            attributes=attributes_of({}, principal.metadata, toolName=definition.tool),
+            tool=definition.tool,
+        )
+        ruling = self._ask_policy(access)
+        if ruling.code is not None:
+            return self._verdict(admission, ruling.code, ruling.evaluation.reason, ruling=ruling)
+        registration = definition.by(principal.agent_id)
+        inspection = self._tools().inspect_definition(registration, self._registered)
+        if not inspection.passed:
+            return self._verdict(
+                admission, ErrorCode.TOOL_DENIED, inspection.objection, ruling=ruling, inspection=inspection
+            )
+        return _Defined(registration, ruling)
+
+    async def _keep(self, admission: Admission, defined: _Defined) -> Verdict:
+        is_new, inspection = await self._registered.keep(self._tools().registry, defined.registration)
+        code = None if inspection.passed else ErrorCode.TOOL_DENIED
+        reason = inspection.objection or ("tool registered" if is_new else "tool is registered already")
+        return self._verdict(admission, code, reason, ruling=defined.ruling, inspection=inspection)
 
     def _ask_policy(self, access: AccessRequest) -> _Ruling:
         policy = self._policy()
@@ -217,16 +277,20 @@ class Pipeline:
     async def _guarded(
         self,
         admission: Admission,
-        judge: Callable[[Admission, _T], Verdict | _Passed],
+        judge: Callable[[Admission, _T], _Outcome],
         parse: Callable[[], _T],
         run: Run,
     ) -> Verdict:
         try:
             self._identity.confirm(admission.principal)  # the body may have been long in coming
-            outcome = await run(partial(_outcome_of, lambda: judge(admission, parse())))
-            if isinstance(outcome, UNFORESEEN):
-                raise outcome
-            return await self._count(admission, outcome) if isinstance(outcome, _Passed) else outcome
+            outcome = await _run_in(run, lambda: judge(admission, parse()))
+            if isinstance(outcome, _Unready):
+                await self._registered.prepare(self._tools().registry, outcome.call.name)
+                call, arguments, ruling = outcome.call, outcome.arguments, outcome.ruling
+                outcome = await _run_in(run, partial(self._mediate, admission, call, arguments, ruling))
+            if isinstance(outcome, _Passed):
+                return await self._count(admission, outcome)
+            return await self._keep(admission, outcome) if isinstance(outcome, _Defined) else outcome
         except UNFORESEEN as error:
             return self._refused(
                 error, check=admission.check, request_id=admission.request_id, principal=admission.principal
@@ -278,6 +342,14 @@ class Pipeline:
 async def here(step: Callable[[], Any]) -> Any:
     """Call a function where we are."""
     return step()
+
+
+async def _run_in(run: Run, step: Callable[[], _Outcome]) -> Any:
+    """Call a step of a check where it is to be called. Raises what it raises."""
+    outcome = await run(partial(_outcome_of, step))
+    if isinstance(outcome, UNFORESEEN):
+        raise outcome
+    return outcome
 
 
 def _outcome_of(step: Callable[[], _T]) -> _T | BaseException:

@@ -94,8 +94,9 @@ def _type_of(verdict: Verdict) -> EventType:
         return "auth_failure"
     if any(state.name is LimitName.DAILY for state in verdict.exceeded):
         return "policy_deny"
-    if verdict.check is Check.TOOL:
-        return "tool_allowed" if verdict.allowed else "tool_denied"
+    if verdict.check is not Check.PROMPT:
+        allowed: EventType = "tool_allowed" if verdict.check is Check.TOOL else "tool_registered"
+        return allowed if verdict.allowed else "tool_denied"
     if not verdict.allowed:
         return "prompt_denied"
     return "prompt_allowed" if verdict.sanitized_messages is None else "prompt_sanitized"
@@ -128,8 +129,13 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
         }
     if verdict.exceeded:
         metadata["exceededLimits"] = [state.name for state in verdict.exceeded]
-    if verdict.inspection is not None and verdict.inspection.failed_check is not None:
-        metadata["failedCheck"] = verdict.inspection.failed_check
+    if verdict.inspection is not None:
+        checked = {
+            "failedCheck": verdict.inspection.failed_check,
+            "definitionDigest": verdict.inspection.definition_digest,
+            "agreedDigest": verdict.inspection.agreed_digest,
+        }
+        metadata.update((name, value) for name, value in checked.items() if value is not None)
     if verdict.inspection is not None and verdict.inspection.risk is not None:
         risk = verdict.inspection.risk
         metadata["riskScore"] = risk.score

@@ -6,8 +6,11 @@ from kalguard.wire.cloud import UsageEvent
 
 
 def usage_event(verdict: Verdict) -> UsageEvent | None:
-    """The event for one verdict; `None` where no agent was verified, since there is nobody to count it for."""
-    if verdict.agent_id is None:
+    """The event for one verdict; `None` where there is none.
+
+    That is where no agent was verified, since there is nobody to count it for, and for what is no check.
+    """
+    if verdict.agent_id is None or verdict.check is Check.REGISTER:
         return None
     return UsageEvent(
         event_type="prompt_check" if verdict.check is Check.PROMPT else "tool_check",

@@ -1,7 +1,7 @@
 """Builds the object graph of the sidecar: the one place where settings meet the parts.
 
 `create` is what the server calls in each worker process. Nothing is kept between processes but the audit file, the
-metrics folder, the table of counts and the marker that says that the service is draining.
+metrics folder, the table of counts, the file of registered tools and the marker that says that the service is draining.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Key
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.pipeline import Pipeline
 from kalguard.decision.quota import DailyQuota
+from kalguard.decision.registration import RegisteredTools, Registrations
 from kalguard.errors import ConfigError, Unavailable
 from kalguard.records.audit import AuditLog, AuditSink
 from kalguard.records.sinks import FileSink, MemorySink, StdoutSink
@@ -43,11 +44,15 @@ from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.openapi import openapi_handler
 from kalguard.sidecar.operator import OperatorFiles
 from kalguard.sidecar.routes import CheckRoute, check_routes
+from kalguard.toolstore.memory import MemoryRegistrations
+from kalguard.toolstore.redis import RedisRegistrations
+from kalguard.toolstore.workers import SharedRegistrations
 
 MAIN_PID = "SIDECAR_MAIN_PID"  # environment variable with the process id of the main process
 COUNTERS = "SIDECAR_COUNTERS"  # environment variable with the path of the table of counts
 INSTANCE = "SIDECAR_INSTANCE"  # environment variable with the name of this instance among replicas
 DRAIN_MARKER = "SIDECAR_DRAIN_MARKER"  # environment variable with the path of a file that exists while draining
+TOOLS_FILE = "SIDECAR_TOOLS_FILE"  # environment variable with the path of the file that registered tools are kept in
 FSYNC_SECONDS = 1.0
 PARENT_SECONDS = 0.5
 LARGE_BODY_THREADS = 2
@@ -65,6 +70,7 @@ def create() -> Litestar:
         metrics=metrics,
         own=WorkerCounters(Path(table), on_error=partial(metrics.store_failed, WorkerCounters.name)) if table else None,
         is_draining=Path(marker).exists if marker else lambda: False,
+        registrations=SharedRegistrations(os.environ[TOOLS_FILE]) if TOOLS_FILE in os.environ else None,
         work=[Repeated("parent", partial(asyncio.sleep, PARENT_SECONDS), partial(_end_without_parent, parent))],
     )
     gc.collect()
@@ -80,11 +86,13 @@ def build(
     sink: AuditSink | None = None,
     own: MemoryCounters | WorkerCounters | None = None,
     work: Sequence[Repeated] = (),
+    registrations: Registrations | None = None,
 ) -> Litestar:
     """The app for `settings`. `sink` takes the place of the audit sink that the settings name.
 
-    `own` is what this instance counts with for itself, by default in memory. `work` is done in the background beside
-    what the settings ask for.
+    `own` is what this instance counts with for itself, by default in memory. `registrations` are shared with other
+    processes; without them and without Redis, registered tools are known to this one only. `work` is done in the
+    background beside what the settings ask for.
     """
     sink = sink or sink_for(settings)
     audit = AuditLog(sink, clock=time.time)
@@ -98,6 +106,7 @@ def build(
         work.append(Repeated("fsync", partial(asyncio.sleep, FSYNC_SECONDS), partial(_force_to_disk, sink)))
     own = own or MemoryCounters(uptime)
     shared = _shared_counters(settings, own, metrics)
+    replicated = RedisRegistrations(settings.redis_url) if settings.redis_url is not None else None
     quota = DailyQuota(InstanceTally(own), allowance=lambda: None, leases=shared, clock=time.time)
     pipeline = Pipeline(
         identity=Identity(
@@ -109,18 +118,22 @@ def build(
         firewall=files.firewall,
         limits=ToolLimits(shared or own, per_agent=settings.tool_rate_limit, clock=time.time),
         quota=quota,
+        registered=RegisteredTools(replicated or registrations or MemoryRegistrations()),
         clock=time.time,
     )
-    prompt, tool = check_routes(pipeline, audit=audit, metrics=metrics, executor=executor)
+    prompt, tool, register = check_routes(pipeline, audit=audit, metrics=metrics, executor=executor)
     parts = {**files.parts, "audit": audit.is_working, **{item.name: item.is_working for item in work}}
     tasks = [item.run for item in work]
     if shared is not None:
         parts["limits"] = shared.is_working
         tasks.append(shared.run)
+    if replicated is not None:
+        tasks.append(replicated.run)
     return Litestar(
         route_handlers=[
             _mounted(["/v1/prompt/check", "/v1/llm/check"], prompt),
             _mounted(["/v1/tool/check"], tool),
+            _mounted(["/v1/tool/register"], register),
             *health_handlers(
                 parts,
                 policies=partial(_policies, files),
@@ -131,7 +144,7 @@ def build(
             openapi_handler(),
         ],
         exception_handlers=exception_handlers(),
-        lifespan=[lambda _: _running(tasks, partial(_let_go, quota, shared, executor, audit))],
+        lifespan=[lambda _: _running(tasks, partial(_let_go, quota, [shared, replicated], executor, audit))],
         openapi_config=None,
         logging_config=None,
     )
@@ -195,13 +208,19 @@ async def _running(
     await let_go()
 
 
-async def _let_go(quota: DailyQuota, shared: ReplicaCounters | None, executor: Executor, audit: AuditLog) -> None:
+async def _let_go(
+    quota: DailyQuota,
+    stores: Sequence[ReplicaCounters | RedisRegistrations | None],
+    executor: Executor,
+    audit: AuditLog,
+) -> None:
     executor.shutdown(wait=False)
     audit.close()
     with suppress(Unavailable):  # a lease that is not returned ends at midnight
         await quota.close()
-    if shared is not None:
-        await shared.close()
+    for store in stores:
+        if store is not None:
+            await store.close()
 
 
 async def _end_without_parent(parent: int) -> None:

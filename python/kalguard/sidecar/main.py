@@ -27,7 +27,7 @@ from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
-from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, keyring_for, shared_store
+from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.logs import log_config
 from kalguard.version import VERSION
@@ -64,6 +64,8 @@ def main() -> None:
         os.environ[DRAIN_MARKER] = str(Path(folder, "draining"))
         os.environ[INSTANCE] = secrets.token_hex(8)
         os.environ[COUNTERS] = str(Path(folder, "counters"))
+        os.environ[TOOLS_FILE] = str(Path(folder, "tools.jsonl"))
+        Path(folder, "tools.jsonl").touch(mode=0o600)
         try:
             make_table(Path(folder, "counters"))
         except OSError as error:

@@ -14,7 +14,7 @@ from kalguard.sidecar.endpoint import endpoint
 from kalguard.sidecar.health import HealthReply
 from kalguard.sidecar.requests import REQUEST_ID_HEADER
 from kalguard.version import VERSION
-from kalguard.wire.check import PromptCheck, Reply, ToolCheck
+from kalguard.wire.check import PromptCheck, Reply, ToolCheck, ToolRegister
 from kalguard.wire.codes import ErrorCode
 
 _REFS = "#/components/schemas/{name}"
@@ -44,7 +44,9 @@ def openapi_handler() -> HTTPRouteHandler:
 @cache
 def document() -> dict[str, Any]:
     """The description, as JSON-compatible values."""
-    _, components = msgspec.json.schema_components([PromptCheck, ToolCheck, Reply, HealthReply], ref_template=_REFS)
+    _, components = msgspec.json.schema_components(
+        [PromptCheck, ToolCheck, ToolRegister, Reply, HealthReply], ref_template=_REFS
+    )
     prompt = _check("Check a prompt before it goes to a model", "PromptCheck")
     return {
         "openapi": "3.1.0",
@@ -58,6 +60,12 @@ def document() -> dict[str, Any]:
             "/v1/llm/check": {"post": {**prompt, "operationId": "checkLlm"}},
             "/v1/tool/check": {
                 "post": {**_check("Check a tool call before it is made", "ToolCheck"), "operationId": "checkTool"}
+            },
+            "/v1/tool/register": {
+                "post": {
+                    **_check("Register a tool, so that it can be called", "ToolRegister"),
+                    "operationId": "registerTool",
+                }
             },
             "/health": {"get": {**_probe("Whether the service is fit to decide"), "operationId": "health"}},
             "/health/live": {"get": {**_probe("Whether the process answers", always=True), "operationId": "live"}},

@@ -14,11 +14,13 @@ import msgspec
 from msgspec import UNSET
 
 from kalguard.decision.model import PromptRequest, TextSlot, ToolCall
+from kalguard.decision.registration import Definition
 from kalguard.errors import AuthFailed, BadRequest
-from kalguard.wire.check import Context, PromptCheck, ToolCheck, read_object, write_json
+from kalguard.wire.check import Context, PromptCheck, ToolCheck, ToolRegister, read_object, write_json
 
 REQUEST_ID_HEADER = b"x-kalguard-request-id"
 MAX_TOOL_NAME_LENGTH = 256
+MAX_DESCRIPTION_BYTES = 4 * 1024  # of a tool that is registered
 MAX_TEXTS = 10_000  # of one conversation; every text costs something, however short
 MAX_METADATA = 256
 _TYPE_WORDS = {"str": "text", "int": "number", "float": "number", "bool": "boolean", "array": "list"}
@@ -26,6 +28,7 @@ _TYPES = re.compile(r"\b(" + "|".join(_TYPE_WORDS) + r")\b")
 _T = TypeVar("_T")
 _Path = tuple[str | int, ...]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_REGISTERED_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/=-]+) *")
 
 
@@ -83,6 +86,17 @@ def read_tool_call(body: bytes) -> ToolCall:
         argument_count=len(arguments),
         metadata=_metadata(request.context),
     )
+
+
+def read_tool_definition(body: bytes) -> Definition:
+    """Read the body of a registration. Raises `BadRequest`."""
+    request = _as(read_object(body), ToolRegister)
+    if not _REGISTERED_NAME.fullmatch(request.tool_name):
+        raise BadRequest("`toolName` must have 1 to 128 characters of A-Za-z0-9_.:/-")
+    description = request.description or None
+    if description is not None and len(description.encode()) > MAX_DESCRIPTION_BYTES:
+        raise BadRequest(f"`description` is larger than {MAX_DESCRIPTION_BYTES} bytes")
+    return Definition(request.tool_name, description, request.argument_schema)
 
 
 def _as(value: dict[str, Any], kind: type[_T]) -> _T:

@@ -1,4 +1,4 @@
-"""The two check routes, as raw ASGI callables: HTTP -> pipeline -> verdict -> audit -> reply.
+"""The routes of `/v1`, as raw ASGI callables: HTTP -> pipeline -> verdict -> audit -> reply.
 
 They are mounted in the Litestar app, but take bytes and give bytes: the ordinary handler path costs several times as
 much as the check itself. The body is kept only after the token is known to be good; of a request that is refused
@@ -25,7 +25,13 @@ from kalguard.decision.pipeline import Admission, Pipeline, Run, here
 from kalguard.errors import AuditUnavailable, BadRequest, PayloadTooLarge, Refusal
 from kalguard.records.audit import AuditLog
 from kalguard.sidecar.metrics import Metrics
-from kalguard.sidecar.requests import bearer_token_of, read_prompt, read_tool_call, request_id_of
+from kalguard.sidecar.requests import (
+    bearer_token_of,
+    read_prompt,
+    read_tool_call,
+    read_tool_definition,
+    request_id_of,
+)
 from kalguard.sidecar.respond import Answer, answer, refuse
 from kalguard.wire.check import MAX_BODY_BYTES
 from kalguard.wire.codes import ErrorCode
@@ -52,7 +58,9 @@ class CheckRoute:
         audit: AuditLog,
         metrics: Metrics,
         executor: Executor,
+        thread_from_bytes: int = THREAD_FROM_BYTES,
     ) -> None:
+        self._thread_from_bytes = thread_from_bytes
         self._executor = executor
         self._check = check
         self._pipeline = pipeline
@@ -80,7 +88,7 @@ class CheckRoute:
             return reply
         body = await _read_body(receive)
         parse = partial(self._parse, body)
-        is_large = isinstance(body, bytes) and len(body) >= THREAD_FROM_BYTES
+        is_large = isinstance(body, bytes) and len(body) >= self._thread_from_bytes
         verdict = await self._decide(admission, parse, self._in_a_thread if is_large else here)
         return self._conclude(verdict, perf_counter() - started)
 
@@ -109,12 +117,16 @@ class CheckRoute:
 
 def check_routes(
     pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor
-) -> tuple[CheckRoute, CheckRoute]:
-    """The route for prompts and the route for tools. `executor` judges large bodies."""
+) -> tuple[CheckRoute, CheckRoute, CheckRoute]:
+    """The routes for prompts, for tool calls and for registering tools.
+
+    `executor` judges large bodies, and compiles whatever is registered.
+    """
     route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor)
     return (
         route(Check.PROMPT, decide=pipeline.check_prompt, read=read_prompt),
         route(Check.TOOL, decide=pipeline.check_tool, read=read_tool_call),
+        route(Check.REGISTER, decide=pipeline.register_tool, read=read_tool_definition, thread_from_bytes=0),
     )
 
 

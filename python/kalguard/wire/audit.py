@@ -12,6 +12,7 @@ EventType = Literal[
     "tool_allowed",
     "tool_denied",
     "policy_deny",
+    "tool_registered",
     "policy_error",
     "policy_reload",
 ]

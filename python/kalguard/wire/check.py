@@ -87,6 +87,14 @@ class ToolCheck(msgspec.Struct, frozen=True, rename="camel"):
     context: Context | UnsetType | None = UNSET
 
 
+class ToolRegister(msgspec.Struct, frozen=True, rename="camel"):
+    """Body of `POST /v1/tool/register`: a tool, and the JSON Schema of its arguments."""
+
+    tool_name: str
+    argument_schema: dict[str, Any]
+    description: str | UnsetType | None = UNSET
+
+
 def read_object(body: bytes) -> dict[str, Any]:
     """Decode a request body. Raises `BadRequest`."""
     try:

@@ -6,20 +6,21 @@ use pyo3::prelude::*;
 use crate::DETACH_FROM_BYTES;
 use crate::error::BadRequest;
 
-/// The arguments of a tool call, parsed.
+/// The arguments of a tool call, parsed, and whether what looks at them does so detached from the interpreter.
 #[pyclass(frozen, module = "kalguard._core")]
-pub(crate) struct Arguments(pub(crate) arguments::Arguments);
+pub(crate) struct Arguments(pub(crate) arguments::Arguments, pub(crate) bool);
 
 #[pymethods]
 impl Arguments {
     #[new]
     #[pyo3(signature = (document, /))]
     fn new(py: Python<'_>, document: &[u8]) -> PyResult<Self> {
-        let parsed = if document.len() < DETACH_FROM_BYTES {
-            arguments::Arguments::parse(document)
-        } else {
+        let is_large = document.len() >= DETACH_FROM_BYTES;
+        let parsed = if is_large {
             py.detach(|| arguments::Arguments::parse(document))
+        } else {
+            arguments::Arguments::parse(document)
         };
-        parsed.map(Self).map_err(BadRequest::new_err)
+        parsed.map(|parsed| Self(parsed, is_large)).map_err(BadRequest::new_err)
     }
 }

@@ -32,5 +32,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policy::PolicySet>()?;
     module.add_class::<policy::Evaluation>()?;
     module.add_class::<tools::ToolRegistry>()?;
+    module.add_class::<tools::ToolDefinition>()?;
     module.add_class::<tools::ToolRefusal>()
 }

@@ -10,6 +10,10 @@ use crate::error::to_python;
 #[pyclass(frozen, module = "kalguard._core")]
 pub(crate) struct ToolRegistry(tools::ToolRegistry);
 
+/// What was registered of a tool, compiled.
+#[pyclass(frozen, module = "kalguard._core")]
+pub(crate) struct ToolDefinition(tools::ToolDefinition);
+
 /// Why a tool call was refused.
 #[pyclass(frozen, module = "kalguard._core")]
 pub(crate) struct ToolRefusal(tools::Refusal);
@@ -35,9 +39,49 @@ impl ToolRegistry {
         self.0.rate_limit_per_minute(tool)
     }
 
-    #[pyo3(signature = (tool, arguments, /))]
-    fn check(&self, tool: &str, arguments: &Arguments) -> Option<ToolRefusal> {
-        self.0.check(tool, &arguments.0).err().map(ToolRefusal)
+    #[getter]
+    fn enforces_formats(&self) -> bool {
+        self.0.enforces_formats()
+    }
+
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings().to_vec()
+    }
+
+    #[pyo3(signature = (tool, /))]
+    fn forbids(&self, tool: &str) -> bool {
+        self.0.forbids(tool)
+    }
+
+    #[pyo3(signature = (tool, /))]
+    fn declares(&self, tool: &str) -> bool {
+        self.0.declares(tool)
+    }
+
+    #[pyo3(signature = (tool, /))]
+    fn pin(&self, tool: &str) -> Option<&str> {
+        self.0.pin(tool)
+    }
+
+    #[pyo3(signature = (argument_schema, /))]
+    fn define(&self, py: Python<'_>, argument_schema: &[u8]) -> PyResult<ToolDefinition> {
+        py.detach(|| self.0.define(argument_schema)).map(ToolDefinition).map_err(to_python)
+    }
+
+    // What an agent registered may take long for small arguments, too.
+    #[pyo3(signature = (tool, arguments, /, registered = None))]
+    fn check(
+        &self,
+        py: Python<'_>,
+        tool: &str,
+        arguments: &Arguments,
+        registered: Option<&Bound<'_, ToolDefinition>>,
+    ) -> Option<ToolRefusal> {
+        let registered = registered.map(|registered| &registered.get().0);
+        let check = || self.0.check_registered(tool, &arguments.0, registered);
+        let answer = if arguments.1 || registered.is_some() { py.detach(check) } else { check() };
+        answer.err().map(ToolRefusal)
     }
 }
 

@@ -1,9 +1,10 @@
 //! A tools file as written, checked for form. What an argument schema says is checked where it is compiled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
+use super::schema::Formats;
 use crate::fields::{Fields, Mistakes, decode, quote};
 
 /// The file.
@@ -11,6 +12,9 @@ pub(super) struct ToolsDocument {
     pub(super) denylist: Vec<String>,
     pub(super) command_denylist: Vec<String>,
     pub(super) tools: Vec<ToolDocument>,
+    pub(super) formats: Formats,
+    /// Digests of definitions that the operator agreed to, by the registered tool's name.
+    pub(super) pins: HashMap<String, String>,
 }
 
 /// One declared tool.
@@ -32,9 +36,45 @@ impl ToolsDocument {
             |name| fields.strings(mistakes, name).unwrap_or_default().into_iter().map(str::to_owned).collect();
         let (denylist, command_denylist) = (list("denylist"), list("commandDenylist"));
         let tools = fields.list(mistakes, "tools").unwrap_or_default();
+        let (formats, pins) = (read_formats(&mut fields, mistakes), read_pins(&mut fields, mistakes));
         fields.end(mistakes);
-        Ok(Self { denylist, command_denylist, tools: read_tools(tools, mistakes) })
+        let tools = read_tools(tools, mistakes);
+        for name in tools.iter().map(|tool| &tool.name).filter(|name| pins.contains_key(*name)) {
+            mistakes.add(
+                &format!("`pins.{}`", quote(name)),
+                "the file itself declares this tool: pins are for registered ones",
+            );
+        }
+        Ok(Self { denylist, command_denylist, tools, formats, pins })
     }
+}
+
+fn read_formats(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> Formats {
+    match fields.value("formats").map(Value::as_str) {
+        None | Some(Some("annotate")) => return Formats::Annotate,
+        Some(Some("enforce")) => return Formats::Enforce,
+        Some(_) => fields.wrong(mistakes, "formats", "must be `annotate` or `enforce`"),
+    }
+    Formats::Annotate
+}
+
+fn read_pins(fields: &mut Fields<'_>, mistakes: &mut Mistakes) -> HashMap<String, String> {
+    let written = fields.object(mistakes, "pins");
+    let mut pins = HashMap::new();
+    for (name, digest) in written.into_iter().flatten() {
+        match digest.as_str().filter(|digest| is_digest(digest)) {
+            Some(digest) => drop(pins.insert(name.clone(), digest.to_owned())),
+            None => {
+                mistakes.add(&format!("`pins.{}`", quote(name)), "must be `sha256:` and 64 hex digits in lower case")
+            }
+        }
+    }
+    pins
+}
+
+fn is_digest(text: &str) -> bool {
+    let is_hex = |digits: &str| digits.len() == 64 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    text.strip_prefix("sha256:").is_some_and(is_hex)
 }
 
 fn read_tools(list: &[Value], mistakes: &mut Mistakes) -> Vec<ToolDocument> {

@@ -1,156 +1,84 @@
-//! Walks a schema through every place that holds one, and follows its references.
+//! Bounds what a schema costs, by following its references.
 //!
-//! Four things end here that the validator would let pass or come to grief on: keywords the dialect does not know (it
-//! ignores them), references that lead outside of the document or to something that is no schema, schemas that apply
-//! themselves to the same value again (it takes them for `true`), and schemas whose evaluation recurses too deep or
-//! multiplies (schemas come from operators, but also from whoever may register a tool).
+//! Two things end here that the validator would come to grief on: schemas that apply themselves to the same value again
+//! (it takes them for `true`), and schemas whose compilation or evaluation recurses too deep or multiplies. Schemas
+//! come from operators, but also from whoever may register a tool.
 
-use std::collections::HashMap;
+use serde_json::Value;
 
-use serde_json::{Map, Value};
-
-use super::keywords::{self, Dialect, Holds, Keyword, To};
+use super::keywords::To;
+use super::places::{Place, Places};
 use crate::fields::quote;
 
 /// How many schemas may be applied to one value inside each other. With the bound on arguments, it bounds the stack.
 const MAX_CHAIN: usize = 32;
 
-/// How many schemas one evaluation may come to, each reference counted as often as it is followed.
-const MAX_COST: usize = 20_000;
-
-/// How many regular expressions a schema may have, each of which is compiled.
-const MAX_PATTERNS: usize = 64;
+/// How often the validator goes through the schemas that apply to the same value for each `unevaluated...` beside them:
+/// to compile or evaluate them, to find out which of them hold, and to collect what those looked at.
+const UNEVALUATED_FACTOR: usize = 2;
 
 /// What the walk found out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     /// A reference leads back to a schema that it is inside of.
     pub(super) recursive: bool,
+    /// How many schemas one evaluation comes to, each reference counted as often as it is followed, and with them
+    /// the literal values that are compared.
+    pub(super) cost: usize,
 }
 
-/// Check a schema. Its `$schema` and `$id` are not part of it any more.
-pub(super) fn inspect(dialect: Dialect, schema: &Value) -> Result<Shape, String> {
-    let mut walk = Walk { dialect, nodes: Vec::new(), places: HashMap::new(), references: Vec::new(), patterns: 0 };
-    walk.schema(String::new(), schema)?;
-    if walk.patterns > MAX_PATTERNS {
-        return Err(format!("has more than {MAX_PATTERNS} regular expressions"));
-    }
-    walk.resolve()?;
-    let (order, cyclic) = walk.order(|to| to == To::Same);
+/// Measure a schema whose references all stay inside it. `max_cost` is the largest `cost` that is allowed.
+pub(super) fn inspect(places: &Places<'_>, max_cost: usize) -> Result<Shape, String> {
+    let graph = Graph::of(places)?;
+    let (order, cyclic) = graph.order(|to| to == To::Same);
     if let Some(place) = cyclic {
         return Err(format!("refers to itself at `{}` without looking into the value", quote(&place)));
     }
-    let longest = |costs: &[usize]| costs.iter().max().map_or(1, |deepest| deepest + 1);
-    if walk.fold(&order, |to| to == To::Same, longest).into_iter().max() > Some(MAX_CHAIN) {
+    let longest = |_: &Node, inner: &[(usize, To)]| {
+        inner.iter().map(|(longest, _)| *longest).max().map_or(1, |longest| longest + 1)
+    };
+    if graph.fold(&order, |to| to == To::Same, longest).into_iter().max() > Some(MAX_CHAIN) {
         return Err(format!("applies more than {MAX_CHAIN} schemas inside each other to one value"));
     }
-    let (order, cyclic) = walk.order(|_| true);
-    let sum = |costs: &[usize]| costs.iter().fold(1, |sum: usize, cost| sum.saturating_add(*cost));
-    if walk.fold(&order, |_| true, sum).first() > Some(&MAX_COST) {
-        return Err(format!("comes to more than {MAX_COST} schemas once its references are followed"));
+    let (order, cyclic) = graph.order(|_| true);
+    let sum = |node: &Node, inner: &[(usize, To)]| {
+        let weighed = |(cost, to): &(usize, To)| cost.saturating_mul(if *to == To::Same { node.times } else { 1 });
+        inner.iter().map(weighed).fold(node.own_cost, usize::saturating_add)
+    };
+    let cost = graph.fold(&order, |_| true, sum).first().copied().unwrap_or(1);
+    if cost > max_cost {
+        return Err(format!("comes to more than {max_cost} schemas and values once its references are followed"));
     }
-    Ok(Shape { recursive: cyclic.is_some() })
+    Ok(Shape { recursive: cyclic.is_some(), cost })
 }
 
-struct Walk<'a> {
-    dialect: Dialect,
+struct Graph {
     /// The schemas, the first of which is the root.
     nodes: Vec<Node>,
-    /// Schemas by where they can be referred to: `/properties/a`, or an anchor's name.
-    places: HashMap<String, usize>,
-    references: Vec<(usize, &'a str)>,
-    patterns: usize,
 }
 
 struct Node {
     place: String,
     leads_to: Vec<(usize, To)>,
+    own_cost: usize,
+    /// How often the schemas that apply to the same value are gone through.
+    times: usize,
 }
 
-impl<'a> Walk<'a> {
-    fn schema(&mut self, place: String, schema: &'a Value) -> Result<usize, String> {
-        let index = self.nodes.len();
-        self.nodes.push(Node { place: place.clone(), leads_to: Vec::new() });
-        self.places.insert(place.clone(), index);
-        match schema {
-            Value::Bool(_) => Ok(index),
-            Value::Object(schema) => {
-                schema.iter().try_for_each(|(name, value)| self.keyword(index, &place, schema, name, value))?;
-                Ok(index)
+impl Graph {
+    fn of(places: &Places<'_>) -> Result<Self, String> {
+        let mut graph = Self { nodes: places.places.iter().map(Node::of).collect() };
+        for (index, place) in places.places.iter().enumerate() {
+            if let Some((parent, to)) = place.parent.filter(|(_, to)| *to != To::Kept) {
+                graph.connect(parent, index, to);
             }
-            _ => Err(format!("at `{}`: a schema must be an object or a boolean", quote(&place))),
-        }
-    }
-
-    fn keyword(
-        &mut self,
-        index: usize,
-        place: &str,
-        schema: &Map<String, Value>,
-        name: &'a str,
-        value: &'a Value,
-    ) -> Result<(), String> {
-        let wrong = |what: String| Err(format!("at `{}`: {what}", quote(place)));
-        let Some(keyword) = keywords::find(self.dialect, name) else {
-            return wrong(unknown(self.dialect, name));
-        };
-        if schema.contains_key("$ref") && keywords::lost_beside_reference(self.dialect, keyword) {
-            return wrong(format!("draft 7 passes over `{name}` beside `$ref`: put both under `allOf`"));
-        }
-        if let Some(what) = self.leaf(index, name, value) {
-            return wrong(what);
-        }
-        self.inner(index, &format!("{place}/{}", escape(name)), keyword, value)
-    }
-
-    /// What there is to say about a keyword without schemas.
-    fn leaf(&mut self, index: usize, name: &str, value: &'a Value) -> Option<String> {
-        match (name, value, self.dialect) {
-            ("pattern", ..) => self.patterns += 1,
-            ("patternProperties", Value::Object(map), _) => self.patterns += map.len(),
-            ("$anchor" | "$dynamicAnchor", Value::String(anchor), _) => {
-                let taken = self.places.insert(anchor.clone(), index).is_some();
-                return taken.then(|| format!("the anchor `{}` is given twice", quote(anchor)));
-            }
-            ("contentEncoding", other, Dialect::Draft7) if other != "base64" => {
-                return Some("only `base64` can be checked as `contentEncoding`".to_owned());
-            }
-            ("contentMediaType", other, Dialect::Draft7) if other != "application/json" => {
-                return Some("only `application/json` can be checked as `contentMediaType`".to_owned());
-            }
-            _ => {}
-        }
-        None
-    }
-
-    /// Go on into the schemas that a keyword holds. What has not the form it should have is left to the metaschema.
-    fn inner(&mut self, from: usize, place: &str, keyword: &Keyword, value: &'a Value) -> Result<(), String> {
-        match (keyword.holds, value) {
-            (Holds::Reference, Value::String(target)) => self.references.push((from, target)),
-            (Holds::Schema, schema) => self.edge(from, place.to_owned(), keyword.to, schema)?,
-            (Holds::List | Holds::SchemaOrList, Value::Array(list)) => {
-                for (index, schema) in list.iter().enumerate() {
-                    self.edge(from, format!("{place}/{index}"), keyword.to, schema)?;
+            for keyword in ["$ref", "$dynamicRef"] {
+                if let Some(Value::String(reference)) = place.schema.get(keyword) {
+                    graph.connect(index, places.resolve(index, reference)?.place, To::Same);
                 }
             }
-            (Holds::SchemaOrList, schema) => self.edge(from, place.to_owned(), keyword.to, schema)?,
-            (Holds::Map | Holds::MapOrNames, Value::Object(map)) => {
-                let names_only = |value: &Value| keyword.holds == Holds::MapOrNames && value.is_array();
-                for (name, schema) in map.iter().filter(|(_, value)| !names_only(value)) {
-                    self.edge(from, format!("{place}/{}", escape(name)), keyword.to, schema)?;
-                }
-            }
-            _ => {}
         }
-        Ok(())
-    }
-
-    fn edge(&mut self, from: usize, place: String, to: To, schema: &'a Value) -> Result<(), String> {
-        let target = self.schema(place, schema)?;
-        if to != To::Kept {
-            self.connect(from, target, to);
-        }
-        Ok(())
+        Ok(graph)
     }
 
     fn connect(&mut self, from: usize, target: usize, to: To) {
@@ -158,20 +86,6 @@ impl<'a> Walk<'a> {
             node.leads_to.push((target, to));
         }
     }
-
-    fn resolve(&mut self) -> Result<(), String> {
-        for (from, reference) in std::mem::take(&mut self.references) {
-            let Some(fragment) = reference.strip_prefix('#') else {
-                return Err(format!("refers to `{}`, outside of the document", quote(reference)));
-            };
-            let Some(target) = percent_decoded(fragment).and_then(|place| self.places.get(&place).copied()) else {
-                return Err(format!("refers to `{}`, which is no schema of the document", quote(reference)));
-            };
-            self.connect(from, target, To::Same);
-        }
-        Ok(())
-    }
-
     /// The schemas, each after those it leads to, and a place from which one leads back, if there is any.
     fn order(&self, follow: impl Fn(To) -> bool) -> (Vec<usize>, Option<String>) {
         let (mut order, mut cyclic) = (Vec::with_capacity(self.nodes.len()), None);
@@ -204,42 +118,47 @@ impl<'a> Walk<'a> {
     }
 
     /// Give each schema a number from those of the schemas it leads to. One that leads back counts 1.
-    fn fold(&self, order: &[usize], follow: impl Fn(To) -> bool, of: impl Fn(&[usize]) -> usize) -> Vec<usize> {
+    fn fold(
+        &self,
+        order: &[usize],
+        follow: impl Fn(To) -> bool,
+        of: impl Fn(&Node, &[(usize, To)]) -> usize,
+    ) -> Vec<usize> {
         let mut numbers = vec![1; self.nodes.len()];
         for index in order {
             let Some(node) = self.nodes.get(*index) else { continue };
             let followed = node.leads_to.iter().filter(|(_, to)| follow(*to));
-            let inner: Vec<usize> = followed.filter_map(|(target, _)| numbers.get(*target).copied()).collect();
+            let inner: Vec<_> =
+                followed.filter_map(|(target, to)| numbers.get(*target).map(|number| (*number, *to))).collect();
             if let Some(number) = numbers.get_mut(*index) {
-                *number = of(&inner);
+                *number = of(node, &inner);
             }
         }
         numbers
     }
 }
 
-fn unknown(dialect: Dialect, name: &str) -> String {
-    match (name, dialect) {
-        ("$id" | "$schema", _) => format!("`{name}` is supported at the top only"),
-        (_, Dialect::Draft7) => format!("unknown keyword `{}` in draft 7", quote(name)),
-        (_, Dialect::Draft202012) => format!("unknown keyword `{}` in draft 2020-12", quote(name)),
-    }
-}
-
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
-fn percent_decoded(fragment: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(fragment.len());
-    let mut bytes = fragment.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(bytes.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            decoded.push(digit()? * 16 + digit()?);
-        } else {
-            decoded.push(byte);
+impl Node {
+    fn of(place: &Place<'_>) -> Self {
+        let literal = |name| place.schema.get(name).map_or(0, values_in);
+        let literals: usize =
+            ["enum", "const", "required", "dependentRequired", "dependencies"].map(literal).iter().sum();
+        let unevaluated = ["unevaluatedProperties", "unevaluatedItems"].map(|name| place.schema.get(name));
+        let unevaluated = unevaluated.iter().flatten().count();
+        Self {
+            place: place.pointer.clone(),
+            leads_to: Vec::new(),
+            own_cost: 1 + literals,
+            times: 1 + UNEVALUATED_FACTOR * unevaluated,
         }
     }
-    String::from_utf8(decoded).ok()
+}
+
+/// How many values a value is, those inside it included.
+fn values_in(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(values_in).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(values_in).sum::<usize>(),
+        _ => 1,
+    }
 }

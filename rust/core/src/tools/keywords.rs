@@ -1,13 +1,26 @@
 //! The keywords of the two dialects, and where each holds schemas.
 //!
 //! The validator passes over keywords it does not know. Here they are an error: a typo must not widen a schema.
-//! Likewise a keyword that its dialect would pass over beside another one (`$ref` in draft 7).
+
+use serde_json::{Map, Value};
 
 /// A dialect of JSON Schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Draft7,
     Draft202012,
+}
+
+impl Dialect {
+    /// The dialect that a `$schema` names.
+    pub(super) fn named(uri: &str) -> Option<Self> {
+        let name = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
+        match name.strip_suffix('#').unwrap_or(name) {
+            "json-schema.org/draft-07/schema" => Some(Self::Draft7),
+            "json-schema.org/draft/2020-12/schema" => Some(Self::Draft202012),
+            _ => None,
+        }
+    }
 }
 
 /// What a keyword holds.
@@ -46,8 +59,16 @@ pub(super) struct Keyword {
     pub(super) holds: Holds,
     pub(super) to: To,
     dialects: Dialects,
-    /// May stand beside `$ref` in draft 7, because it asks nothing of the value.
+    /// Asks nothing of the value, so that draft 7 loses nothing by passing over it beside `$ref`.
     silent: bool,
+}
+
+/// A schema inside another one.
+pub(super) struct Inner<'a> {
+    /// The way to it, as the end of a JSON pointer: `/properties/a`.
+    pub(super) path: String,
+    pub(super) to: To,
+    pub(super) schema: &'a Value,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -70,9 +91,38 @@ pub(super) fn may_hold_an_object(name: &str) -> bool {
     literal || KEYWORDS.iter().any(|keyword| keyword.name == name && keyword.holds != Holds::Nothing)
 }
 
-/// Whether a keyword asks something of the value, and so may not stand beside `$ref` in draft 7.
-pub(super) fn lost_beside_reference(dialect: Dialect, keyword: &Keyword) -> bool {
-    dialect == Dialect::Draft7 && !keyword.silent
+/// Whether draft 7 passes over this keyword of a schema, which asks something of the value, because of `$ref` beside it.
+pub(super) fn lost_beside_reference(dialect: Dialect, schema: &Map<String, Value>, keyword: &Keyword) -> bool {
+    dialect == Dialect::Draft7 && !keyword.silent && schema.contains_key("$ref")
+}
+
+/// The schemas directly inside a schema. What has not the form it should have is left to the metaschema.
+pub(super) fn inner(dialect: Dialect, schema: &Map<String, Value>) -> Vec<Inner<'_>> {
+    let mut found = Vec::new();
+    for (name, value) in schema {
+        let Some(keyword) = find(dialect, name) else { continue };
+        let to = if lost_beside_reference(dialect, schema, keyword) { To::Kept } else { keyword.to };
+        let mut add = |path: String, schema| found.push(Inner { path, to, schema });
+        match (keyword.holds, value) {
+            (Holds::List | Holds::SchemaOrList, Value::Array(list)) => {
+                list.iter().enumerate().for_each(|(index, schema)| add(format!("/{name}/{index}"), schema));
+            }
+            (Holds::Schema | Holds::SchemaOrList, schema) => add(format!("/{name}"), schema),
+            (Holds::Map | Holds::MapOrNames, Value::Object(map)) => {
+                let names_only = |value: &Value| keyword.holds == Holds::MapOrNames && value.is_array();
+                map.iter()
+                    .filter(|(_, value)| !names_only(value))
+                    .for_each(|(key, schema)| add(format!("/{name}/{}", escape(key)), schema));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A key as a part of a JSON pointer.
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 const fn keyword(name: &'static str, dialects: Dialects, holds: Holds, to: To) -> Keyword {

@@ -8,13 +8,16 @@
 
 mod commands;
 mod document;
+mod flatten;
 mod fold;
 mod graph;
 mod keywords;
+mod places;
 mod refusal;
 mod registry;
 mod schema;
 mod short_form;
+mod unique;
 
 pub use refusal::{Check, Refusal};
-pub use registry::ToolRegistry;
+pub use registry::{ToolDefinition, ToolRegistry};
