@@ -225,7 +225,7 @@ mod plain {
             "findings" => request.findings.iter().any(|found| any(wanted, found)),
             "arguments" => wanted.as_object().unwrap().iter().all(|(pointer, test)| {
                 let strict = rule["decision"] == "allow";
-                arguments.get(&pointer[1..]).is_some_and(|value| meets(test, value, strict))
+                arguments.get(pointer.trim_start_matches('/')).is_some_and(|value| meets(test, value, strict))
             }),
             _ => wanted.as_object().unwrap().iter().all(|(key, pattern)| {
                 request.attributes.iter().any(|(name, value)| name == key && matches(pattern, value))
