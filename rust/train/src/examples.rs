@@ -265,7 +265,11 @@ fn returned(lines: &[&Line], grammar: &Grammar, recipe: &Recipe, random: &mut Ra
                 kind.as_str(),
                 "chat_assistant" | "agent_assistant" | "pii_text" | "agent_text" | "encoded" | "code" | "maths"
             );
-        let weight = if kind == "injection_indirect_bipia" { 0.5 } else { 1.0 };
+        let weight = match kind.as_str() {
+            "injection_indirect_bipia" => 0.5,
+            "planted_plain_request" => 0.3,
+            _ => 1.0,
+        };
         if line.place() == Place::Returned || !attack && ordinary {
             let planted = line.payload_bytes();
             made.push(Made { text: line.text.clone(), attack, source: line.source.clone(), planted, weight });
