@@ -1,6 +1,7 @@
 """Limits over HTTP: exact for parallel callers, worker processes and replicas, whatever dies meanwhile."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -228,10 +229,19 @@ def test_closed_denies_tool_calls_under_a_limit_and_nothing_else(tmp_path: Path,
 
 
 def test_the_start_does_not_wait_for_redis_and_no_log_holds_its_password(tmp_path: Path) -> None:
-    with running(tmp_path, redis_url="redis://:hunter2@127.0.0.1:1/0", tool_rate_limit="1", **OPEN) as server:
+    # Declared: whether a tool that is not was registered elsewhere, a worker that never reached Redis cannot know.
+    (tmp_path / "tools.json").write_text(json.dumps({"tools": [{"name": CALL["toolName"]}]}))
+    variables = {"redis_url": "redis://:hunter2@127.0.0.1:1/0", "tools_path": str(tmp_path / "tools.json"), **OPEN}
+    with running(tmp_path, tool_rate_limit="1", **variables) as server:
         assert [call(server).status_code for _ in range(2)] == [200, 429]
         until(lambda: health(server)["limits"]["state"] == "degraded")
+        assert server.post("/v1/tool/check", {"toolName": "undeclared"}).status_code == 503
         assert "hunter2" not in server.log()
+
+
+def test_what_nobody_registered_is_the_policy_s_business_until_redis_was_never_reached(tmp_path: Path) -> None:
+    with running(tmp_path, redis_url="redis://127.0.0.1:1/0", **OPEN) as server:
+        assert (call(server).status_code, call(server).json()["errorCode"]) == (503, "UNAVAILABLE")
 
 
 def test_a_worker_that_is_stopped_holds_up_nobody(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ class Tools(msgspec.Struct, frozen=True):
     digest: str
     problem: str = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no tools file."""
+        return not self.digest and not self.problem
+
     def inspect(self, tool: str, arguments: Arguments, registered: RegisteredTools) -> Inspection:
         """Judge one call."""
         if self.problem:

@@ -285,7 +285,8 @@ class Pipeline:
             self._identity.confirm(admission.principal)  # the body may have been long in coming
             outcome = await _run_in(run, lambda: judge(admission, parse()))
             if isinstance(outcome, _Unready):
-                await self._registered.prepare(self._tools().registry, outcome.call.name)
+                tools = self._tools()
+                await self._registered.prepare(tools.registry, outcome.call.name, is_open=tools.is_open)
                 call, arguments, ruling = outcome.call, outcome.arguments, outcome.ruling
                 outcome = await _run_in(run, partial(self._mediate, admission, call, arguments, ruling))
             if isinstance(outcome, _Passed):

@@ -71,6 +71,10 @@ class Registrations(Protocol):
     def sees_all(self) -> bool:
         """Whether what others register is known at once, without `look`."""
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether what others registered was taken up at least once."""
+
     def of(self, tool: str) -> Sequence[Registration]:
         """The registrations of a tool, as far as they are known here, the first one first, each with another digest."""
 
@@ -120,11 +124,19 @@ class RegisteredTools:
         chosen = _in_force(known, registry.pin(tool))
         return chosen is None or (chosen.digest, registry.enforces_formats) in self._compiled
 
-    async def prepare(self, registry: ToolRegistry, tool: str) -> None:
-        """Take up what others registered, and compile it where nobody waits. Raises `Unavailable`."""
+    async def prepare(self, registry: ToolRegistry, tool: str, *, is_open: bool) -> None:
+        """Take up what others registered, and compile it where nobody waits. Raises `Unavailable`.
+
+        Where the policy alone says which tools exist (`is_open`), what cannot be looked up any more is taken for not
+        registered, as it was when it could be: only a worker that never could has nothing to go by.
+        """
         known = self._registrations.of(tool)
         if not known:
-            await self._registrations.look()
+            try:
+                await self._registrations.look()
+            except Unavailable:
+                if not (is_open and self._registrations.has_looked):
+                    raise
             known = self._registrations.of(tool)
         chosen = _in_force(known, registry.pin(tool))
         if chosen is not None:

@@ -57,6 +57,11 @@ class MemoryRegistrations:
         self._table = Table()
 
     @property
+    def has_looked(self) -> bool:
+        """Always: nobody is asked."""
+        return True
+
+    @property
     def sees_all(self) -> bool:
         """There is nobody else."""
         return True

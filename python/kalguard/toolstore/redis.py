@@ -3,8 +3,8 @@
 A list that is only ever appended to, by one script that finds out whether there is room and keeps the registration in
 one step, so that everywhere the same one is first. Each worker process reads it from where it was: before it says that
 it does not know a tool, and every `LOOK_SECONDS` for what else is new. While Redis is lost nobody waits for it: known
-tools go on, unknown ones are refused, and nothing is registered. When the list is gone (Redis started anew) so are
-the tools. It is kept for `KEEP_SECONDS` after the last instance looked.
+tools go on, what becomes of others is said in `decision.registration`, and nothing is registered. When the list is
+gone (Redis started anew) so are the tools. It is kept for `KEEP_SECONDS` after the last instance looked.
 """
 
 import asyncio
@@ -95,6 +95,11 @@ class RedisRegistrations:
         """What another replica registers is there to be looked for."""
         return False
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether the list was read to its end once."""
+        return self._latest > 0
+
     def of(self, tool: str) -> Sequence[Registration]:
         """The registrations of a tool that are known here, the first one first."""
         return self._table.of(tool)
@@ -182,5 +187,5 @@ class RedisRegistrations:
 
     def _lose(self, error: StoreLost) -> None:
         if not self._lost:
-            _log.error("store of registered tools lost: %s; unknown tools are denied", error)
+            _log.error("store of registered tools lost: %s; only what is known is held to", error)
         self._lost = True

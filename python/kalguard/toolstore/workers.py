@@ -35,6 +35,11 @@ class SharedRegistrations:
         self._lock = Lock()  # among the threads of this process, for which `flock` does nothing
 
     @property
+    def has_looked(self) -> bool:
+        """Always: nobody is asked."""
+        return True
+
+    @property
     def sees_all(self) -> bool:
         """A line is seen as soon as it is complete."""
         return True
