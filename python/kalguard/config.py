@@ -216,7 +216,12 @@ VARIABLES: tuple[Variable, ...] = (
         *_PATH,
         "Policy document that is asked beside the policy: what it would decide otherwise is recorded, and nothing else",
     ),
-    Variable("KALGUARD_POLICY_WATCH", "false", *_FLAG, "Take up changes of the policy, tools and patterns files"),
+    Variable(
+        "KALGUARD_POLICY_WATCH",
+        "false",
+        *_FLAG,
+        "Take up changes of the policy, shadow policy, tools and patterns files",
+    ),
     Variable(
         "KALGUARD_POLICY_WATCH_INTERVAL_MS",
         "500",
