@@ -67,7 +67,7 @@ services: .services/redis-server
 bench: build services
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-json=.benchmarks/latest.json
 	@$(BIN)/python -m benches.ratios .benchmarks/latest.json
-	CARGO_TARGET_DIR=target cargo bench --manifest-path rust/yardsticks/Cargo.toml --locked --quiet
+	CARGO_TARGET_DIR=target cargo bench --manifest-path rust/yardsticks/Cargo.toml --quiet
 
 # Validates with whole sources left out, then trains on everything. The same data gives the same file.
 train:
