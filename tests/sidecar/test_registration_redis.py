@@ -111,7 +111,7 @@ def test_a_redis_that_does_not_answer_holds_nobody_up(replicas: list[Server], re
     redis.go_on()
     until(lambda: one.post(CHECK, unknown, agent()).status_code == 403)
     until(lambda: register(one, OTHER_TOOL).status_code == 200)
-    assert statuses(one, OTHER_CALL, 8) == {200}
+    until(lambda: statuses(one, OTHER_CALL, 8) == {200})  # each worker finds its way back for itself
 
 
 def test_a_redis_that_comes_back_empty_has_no_tools(replicas: list[Server], redis: RedisServer) -> None:
