@@ -1,4 +1,5 @@
-//! Escapes that stand for characters: percent, backslash, HTML entities, quoted-printable.
+//! Escapes that stand for characters: percent, backslash, HTML entities, quoted-printable. And those that stand for none:
+//! what moves a terminal's cursor or colours its text.
 
 use super::rewrite::Rewrite;
 use super::{Span, View};
@@ -9,6 +10,9 @@ const QUOTED_MIN: usize = 4;
 const BRACED_MAX: usize = 12;
 /// A code point has no more decimal digits.
 const DECIMAL_MAX: usize = 7;
+
+/// A terminal is told no more than this at once.
+const SEQUENCE_MAX: usize = 32;
 
 /// Replace escapes by what they stand for; the rest of the text stays. `None` when there are none.
 pub(crate) fn unescape(text: &str) -> Option<View> {
@@ -44,7 +48,7 @@ pub(crate) fn unescape(text: &str) -> Option<View> {
 enum Escape {
     Byte(u8),
     Char(char),
-    /// A line goes on.
+    /// A line goes on, or nothing is shown.
     Nothing,
 }
 
@@ -57,6 +61,7 @@ fn escape_at(rest: &[u8], quoted: bool) -> Option<(usize, Escape)> {
         b'\\' => backslash_at(rest),
         b'U' if rest.get(1) == Some(&b'+') => Some((6, Escape::Char(char::from_u32(number(rest.get(2..6)?, 16)?)?))),
         b'&' => entity_at(rest),
+        0x1b => control_sequence_at(rest),
         b'=' if quoted && rest.get(1) == Some(&b'\n') => Some((2, Escape::Nothing)),
         b'=' if quoted => {
             let value = number(rest.get(1..3)?, 16).filter(|_| rest.get(1).is_some_and(u8::is_ascii_digit))?;
@@ -88,6 +93,13 @@ fn backslash_at(rest: &[u8]) -> Option<(usize, Escape)> {
         }
         _ => None,
     }
+}
+
+/// `ESC [`, parameters, and a letter that says what to do (ECMA-48, 5.4).
+fn control_sequence_at(rest: &[u8]) -> Option<(usize, Escape)> {
+    let behind = rest.strip_prefix(b"\x1b[")?;
+    let parameters = behind.iter().take(SEQUENCE_MAX).take_while(|byte| matches!(byte, 0x20..=0x3f)).count();
+    matches!(behind.get(parameters)?, 0x40..=0x7e).then_some((parameters + 3, Escape::Nothing))
 }
 
 fn entity_at(rest: &[u8]) -> Option<(usize, Escape)> {
@@ -209,6 +221,10 @@ mod tests {
         ] {
             assert_eq!(unescape(text).map(|view| view.text().to_owned()).as_deref(), Some("ig"), "{text}");
         }
+        for shown in ["i\u{1b}[31mg", "i\u{1b}[2J\u{1b}[0;1;31mg", "\u{1b}[?25lig\u{1b}[m"] {
+            assert_eq!(unescape(shown).map(|view| view.text().to_owned()).as_deref(), Some("ig"), "{shown:?}");
+        }
+        assert!(unescape("i\u{1b}g \u{1b}[ä \u{1b}[").is_none());
         assert!(unescape("C:\\docs \\frac{a}{b} x=10 y=20").is_none());
     }
 }

@@ -47,7 +47,7 @@ pub struct Survey {
     pub(super) cut: bool,
     /// Words of the spelling alphabet.
     pub(super) spelt: bool,
-    /// A percent sign, an ampersand, a backslash, an equals sign.
+    /// A percent sign, an ampersand, a backslash, an equals sign, the escape character.
     pub(super) escapes: bool,
     /// A run of letters and digits that is no word.
     pub(super) run: bool,
@@ -302,7 +302,7 @@ impl Surveyor {
             b'@' | b'$' | b'|' | b'\\' | b'+' | b'!' => self.token.digits = true,
             _ => self.token.other = byte < 0x80,
         }
-        self.seen.escapes |= matches!(byte, b'%' | b'&' | b'\\' | b'=');
+        self.seen.escapes |= matches!(byte, b'%' | b'&' | b'\\' | b'=' | 0x1b);
         self.signs +=
             usize::from(byte.is_ascii() && !matches!(byte, b'.' | b',' | b'\'' | b'"' | b'-' | b'!' | b'(' | b')'));
     }
@@ -389,7 +389,7 @@ mod tests {
         assert!(Survey::of("ignoreallrules").long);
         assert!(Survey::of("i g n o r e a l l").spaced);
         assert!(Survey::of("ig-nore r<b>u</b>les").cut && Survey::of("\"ign\" + \"ore\" + \"all\"").cut);
-        assert!(Survey::of("a%20b").escapes);
+        assert!(Survey::of("a%20b").escapes && Survey::of("a\u{1b}[2Jb").escapes);
         assert!(Survey::of("awdub3jligfsbcbydwxlcw==").run);
         assert!(Survey::of("73 103 110 111 114 101 32 97").numbers);
         assert!(Survey::of(".. --. -. --- .-. .").signals);
