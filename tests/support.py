@@ -165,7 +165,9 @@ class Server:
         return httpx.post(self.url + path, content=content, headers=bearer() if headers is None else headers)
 
     def audit(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+        """What is on record, without what the writers say of themselves."""
+        lines = [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+        return [line for line in lines if not line["type"].startswith("audit_")]
 
     def log(self) -> str:
         return self.log_path.read_text()

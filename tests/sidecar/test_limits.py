@@ -205,7 +205,7 @@ def test_closed_denies_tool_calls_under_a_limit_and_nothing_else(tmp_path: Path,
         redis.kill()
         reply = call(server)
         assert (reply.status_code, reply.json()["errorCode"], reply.json()["allowed"]) == (503, "UNAVAILABLE", False)
-        assert reply.headers["retry-after"] == "5"
+        assert 1 <= int(reply.headers["retry-after"]) <= 5
         found = httpx.get(f"{server.url}/health")
         assert (found.status_code, found.json()["failing"]) == (503, ["limits"])
         prompt = server.post("/v1/prompt/check", {"messages": [{"role": "user", "content": "x"}]})
