@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     check_system_messages: bool
     audit_log_path: str | None
     audit_fsync: str
+    audit_format: str
     api_key: str | None
     cloud_url: str
     cloud_sync_interval_ms: int
@@ -292,6 +293,13 @@ VARIABLES: tuple[Variable, ...] = (
         "always, interval or off",
         _one_of("always", "interval", "off"),
         "When the audit file is forced to disk: before each reply (at the disk's pace), every second, or by the system",
+    ),
+    Variable(
+        "KALGUARD_AUDIT_FORMAT",
+        "native",
+        "native or ocsf",
+        _one_of("native", "ocsf"),
+        "Shape of the audit records: our own, or events of the Open Cybersecurity Schema Framework",
     ),
     Variable(
         "KALGUARD_API_KEY",
