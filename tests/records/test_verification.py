@@ -279,7 +279,7 @@ def test_files_in_one_stream_are_read_as_such(tmp_path: Path, monkeypatch: pytes
     whole = b"".join(joined(lines) for lines in rotated())
 
     class Stdin:
-        buffer = io.BufferedReader(io.BytesIO(whole))  # type: ignore[type-var]
+        buffer = io.BufferedReader(io.BytesIO(whole))
 
     monkeypatch.setattr(sys, "stdin", Stdin)
     report = verify(["-"])

@@ -58,7 +58,7 @@ class Writer:
         self.now += 0.5
         links: dict[str, Any] = {"chain": self.chain, "seq": self.seq, "prev": self.prev}
         if self.tied and self.last != (id(lines), len(lines) - 1):
-            links["opens"] = digest(lines[-1]) if lines else None
+            links["after"] = digest(lines[-1]) if lines else None
         line = self._encode(links, kind, fields)
         if self.signer is not None and (sign or self.seq % 1000 == 0 or kind in ("audit_checkpoint", "audit_closed")):
             signature = urlsafe_b64encode(self.signer.sign(b"kalguard-audit-1\n" + line)).decode().rstrip("=")

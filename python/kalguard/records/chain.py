@@ -1,7 +1,7 @@
 """The links of the audit log: what each line says of the lines before it, and how it is signed.
 
 A line ends with `chain` (its writer), `seq` (1, 2, 3... in the chain), `prev` (SHA-256 of the chain's line before),
-where it does not come right after that one `opens` (SHA-256 of the line just before it in its file, null in an empty
+where it does not come right after that one `after` (SHA-256 of the line just before it in its file, null in an empty
 one), and now and then `signature`. They are the last members of a native record, and of the `unmapped` of an OCSF
 event. Digests are those of a line's bytes without its line feed.
 """
@@ -25,7 +25,7 @@ _DOMAIN = b"kalguard-audit-1\n"
 _LONGEST_LINKS = 400  # bytes
 _LINKS = re.compile(
     rb',"chain":"(?P<chain>wrt_[0-9a-f]{24})","seq":(?P<seq>[1-9][0-9]{0,15}),"prev":"(?P<prev>[0-9a-f]{64})"'
-    rb'(?:,"opens":(?P<opens>null|"[0-9a-f]{64}"))?'
+    rb'(?:,"after":(?P<after>null|"[0-9a-f]{64}"))?'
     rb'(?P<signed>,"signature":"(?P<signature>[A-Za-z0-9_-]{86})")?(?P<end>\}\}?)\Z'
 )
 _TIMESTAMP = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z")
@@ -41,8 +41,8 @@ class NoRecord(ValueError):
         self.is_fragment = is_fragment
 
 
-class Opening(Enum):
-    """What `opens` can be instead of a digest."""
+class NoDigest(Enum):
+    """What `after` can be instead of a digest."""
 
     ABSENT = "absent"
     EMPTY_FILE = "null"
@@ -54,7 +54,7 @@ class Link(msgspec.Struct, frozen=True):
     chain: str
     seq: int
     prev: bytes
-    opens: bytes | Opening
+    after: bytes | NoDigest
     type: str
     timestamp: str
     digest: bytes
@@ -104,7 +104,7 @@ _EVENT = msgspec.json.Decoder(_Event)
 
 
 def digest_of(line: bytes) -> bytes:
-    """What `prev` and `opens` of later lines hold of this one, which comes without its line feed."""
+    """What `prev` and `after` of later lines hold of this one, which comes without its line feed."""
     return hashlib.sha256(line).digest()
 
 
@@ -123,7 +123,7 @@ def read_link(line: bytes) -> Link:
         chain=of_the_chain[0],
         seq=of_the_chain[1],
         prev=bytes.fromhex(of_the_chain[2]),
-        opens=_opening(found["opens"]),
+        after=_after(found["after"]),
         type=kind,
         timestamp=timestamp,
         digest=digest_of(line),
@@ -150,10 +150,10 @@ def _decode(decoder: Any, line: bytes) -> Any:
         raise _objection(line, str(error)) from None
 
 
-def _opening(written: bytes | None) -> bytes | Opening:
+def _after(written: bytes | None) -> bytes | NoDigest:
     if written is None:
-        return Opening.ABSENT
-    return Opening.EMPTY_FILE if written == b"null" else bytes.fromhex(written.strip(b'"').decode())
+        return NoDigest.ABSENT
+    return NoDigest.EMPTY_FILE if written == b"null" else bytes.fromhex(written.strip(b'"').decode())
 
 
 def _objection(line: bytes, problem: str = "it does not end with `chain`, `seq` and `prev`") -> NoRecord:

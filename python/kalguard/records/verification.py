@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from kalguard.records.chain import CLOSING_TYPE, NO_PREDECESSOR, Link, NoRecord, Opening, digest_of, read_link
+from kalguard.records.chain import CLOSING_TYPE, NO_PREDECESSOR, Link, NoRecord, NoDigest, digest_of, read_link
 from kalguard.records.reader import MAX_LINE_BYTES, STDIN, open_log, read_lines
 
 MAX_CHAINS = 250_000
@@ -93,7 +93,7 @@ class _Chain(msgspec.Struct):
     file: int
     stretch: int
     tied: bool
-    unsigned: tuple[int, Place, str] | None = None
+    unsigned: tuple[Place, str] | None = None
     loose: int = 0
     loose_from: Place | None = None
 
@@ -171,8 +171,8 @@ def _is_confirmed(record: Link, rest: Iterator[bytes], *, is_next: bool = False)
                 link = None
             if link is not None and link.chain == record.chain:
                 return link.prev == record.digest if link.seq == record.seq + 1 else None
-            if link is not None and is_next and isinstance(link.opens, bytes):
-                return link.opens == record.digest
+            if link is not None and is_next and isinstance(link.after, bytes):
+                return link.after == record.digest
             is_next = False
     except (EOFError, zlib.error, gzip.BadGzipFile):
         pass
@@ -211,39 +211,34 @@ class _Verifier:
             self._before = _Seen(place, digest_of(line), None)
             self._stretch += 1
             return
-        if link.opens is Opening.EMPTY_FILE and place.file == STDIN and self._before is not None:
+        if link.after is NoDigest.EMPTY_FILE and place.file == STDIN and self._before is not None:
             self.start_file()  # several files in one stream
         self._follow(_Seen(place, link.digest, link), link)
         self.report.records += 1
 
     def finish(self) -> None:
         """Say what the end of the last file leaves open."""
-        overdue = []
         for name, chain in self._chains.items():
-            if chain is None:
-                continue
-            seq = 0 if chain.last.link is None else chain.last.link.seq
-            self.report.remark(
-                chain.last.place,
-                f"{name} has no closing record: its writer is still running, or was killed, or what came after "
-                f"seq {seq} ({chain.timestamp}) was taken away",
-            )
-            if chain.loose_from is not None:
+            if chain is not None:
+                self._finish_chain(name, chain)
+
+    def _finish_chain(self, name: str, chain: _Chain) -> None:
+        seq = 0 if chain.last.link is None else chain.last.link.seq
+        self.report.remark(
+            chain.last.place,
+            f"{name} has no closing record: its writer is still running, or was killed, or what came after "
+            f"seq {seq} ({chain.timestamp}) was taken away",
+        )
+        if chain.loose_from is not None:
+            last = f"the last {chain.loose} records" if chain.loose > 1 else "the last record"
+            self.report.remark(chain.loose_from, f"no signature stands behind {last} of {name}, from here on")
+        if chain.unsigned is not None:
+            place, since = chain.unsigned
+            span = datetime.fromisoformat(chain.timestamp) - datetime.fromisoformat(since)
+            if span > LONGEST_UNSIGNED:
                 self.report.remark(
-                    chain.loose_from,
-                    f"no signature stands behind the last {chain.loose} records of {name}, from here on",
+                    place, f"{name} is not signed from here on, over {span}: a checkpoint is due after a minute"
                 )
-            if (
-                self._keys
-                and chain.unsigned is not None
-                and _span(chain.unsigned[2], chain.timestamp) > LONGEST_UNSIGNED
-            ):
-                overdue.append(chain.unsigned)
-        if overdue:
-            _, place, _ = min(overdue, key=lambda one: (one[0], one[1].line))
-            self.report.bad = Note(
-                place, "not signed, and neither is what its chain wrote in the five minutes after it"
-            )
 
     def _follow(self, seen: _Seen, link: Link) -> None:
         """Compare a record with what came before it. Raises `_Bad`."""
@@ -259,7 +254,7 @@ class _Verifier:
             _check_succession(chain.last, link, is_settled=is_settled)
         self._check_place(chain, link)
         if chain is None:
-            tied = link.opens is not Opening.ABSENT
+            tied = link.after is not NoDigest.ABSENT
             chain = _Chain(seen, link.timestamp, self.report.files, self._stretch, tied)
             self._chains[link.chain] = chain
             self.report.chains += 1
@@ -277,7 +272,7 @@ class _Verifier:
             raise _Bad(f"more than {MAX_CHAINS} chains")
         if link.seq == 1 and link.prev != NO_PREDECESSOR:
             raise _Bad(f"`prev` of the first record of {link.chain} is not zeros")
-        if link.seq > 1 and link.opens is Opening.ABSENT:
+        if link.seq > 1 and link.after is NoDigest.ABSENT:
             raise _Bad(f"{link.chain} begins here with seq {link.seq}: what it wrote before in this file is missing")
         if link.seq > 1:
             self.report.remark(
@@ -288,26 +283,26 @@ class _Verifier:
     def _check_place(self, chain: _Chain | None, link: Link) -> None:
         """Whether a record stands where it was written in its file."""
         before = self._before
-        if link.opens is Opening.EMPTY_FILE:
+        if link.after is NoDigest.EMPTY_FILE:
             if before is not None:
-                raise _Bad("`opens` says that this was the first line of its file, which it is not")
-        elif link.opens is Opening.ABSENT:
+                raise _Bad("`after` says that this was the first line of its file, which it is not")
+        elif link.after is NoDigest.ABSENT:
             self._check_adjoining(chain)
         elif before is None:
-            raise _Bad("`opens` says that a line came before this one in its file, and it is missing")
-        elif link.opens != before.digest:
+            raise _Bad("`after` says that a line came before this one in its file, and it is missing")
+        elif link.after != before.digest:
             raise _Bad(
-                f"`opens` is not the hash of the line before, {before.place}: lines between the two are missing, "
+                f"`after` is not the hash of the line before, {before.place}: lines between the two are missing, "
                 "or one of the two was changed or moved",
                 before,
             )
 
     def _check_adjoining(self, chain: _Chain | None) -> None:
-        """Of a record without `opens`: that its chain's record before is the line before, unless it is not tied."""
+        """Of a record without `after`: that its chain's record before is the line before, unless it is not tied."""
         if chain is None or not chain.tied:
             return
         if chain.file != self.report.files:
-            raise _Bad("the first record of its chain in this file has no `opens`: what came before it is missing")
+            raise _Bad("the first record of its chain in this file has no `after`: what came before it is missing")
         if self._before is not chain.last:
             raise _Bad(f"not the line that came after {chain.last.place}: lines in between were put in or moved")
 
@@ -320,7 +315,7 @@ class _Verifier:
             if link.has_to_be_signed:
                 raise _Bad("not signed, though this record has to be")
             if chain.unsigned is None:
-                chain.unsigned = (self.report.files, chain.last.place, link.timestamp)
+                chain.unsigned = (chain.last.place, link.timestamp)
             if chain.loose == 0:
                 chain.loose_from = chain.last.place
             chain.loose += 1
@@ -354,7 +349,3 @@ def _check_succession(last: _Seen, link: Link, *, is_settled: bool) -> None:
     if link.prev != last.digest:
         problem = f"`prev` is not the hash of {last.place}, the line of {link.chain} before"
         raise _Bad(problem, None if is_settled else last, this=link)
-
-
-def _span(first: str, last: str) -> timedelta:
-    return datetime.fromisoformat(last) - datetime.fromisoformat(first)
