@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from kalguard.records.chain import CLOSING_TYPE, NO_PREDECESSOR, Link, NoRecord, NoDigest, digest_of, read_link
+from kalguard.records.chain import CLOSING_TYPE, NO_PREDECESSOR, Link, NoDigest, NoRecord, digest_of, read_link
 from kalguard.records.reader import MAX_LINE_BYTES, STDIN, open_log, read_lines
 
 MAX_CHAINS = 250_000

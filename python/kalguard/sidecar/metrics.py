@@ -119,6 +119,21 @@ class Metrics:
         """Say whether the store that replicas share is lost."""
         self._degraded.set(int(lost))
 
+    def audit_written(self, count: int, seconds: float) -> None:
+        pass
+
+    def audit_failed(self, count: int) -> None:
+        pass
+
+    def entered(self) -> None:
+        pass
+
+    def left(self) -> None:
+        pass
+
+    def shed(self) -> None:
+        pass
+
     def unrecorded(self) -> None:
         """Count one audit record that was lost."""
         self._unrecorded.inc()

@@ -11,7 +11,7 @@ denial.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
 from time import perf_counter
@@ -22,8 +22,9 @@ from litestar.types import Receive, Scope, Send
 
 from kalguard.decision.model import Check, Verdict
 from kalguard.decision.pipeline import Admission, Pipeline, Run, here
-from kalguard.errors import AuditUnavailable, BadRequest, PayloadTooLarge, Refusal
+from kalguard.errors import AuditUnavailable, BadRequest, Overloaded, PayloadTooLarge, Refusal
 from kalguard.records.audit import AuditLog
+from kalguard.sidecar.load import BodyAllowance, Load
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.requests import (
     bearer_token_of,
@@ -58,10 +59,12 @@ class CheckRoute:
         audit: AuditLog,
         metrics: Metrics,
         executor: Executor,
+        load: Load,
         thread_from_bytes: int = THREAD_FROM_BYTES,
     ) -> None:
         self._thread_from_bytes = thread_from_bytes
         self._executor = executor
+        self._load = load
         self._check = check
         self._pipeline = pipeline
         self._decide = decide
@@ -81,16 +84,32 @@ class CheckRoute:
 
     async def _check_request(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         started = perf_counter()
-        admission = await self._pipeline.admit(self._check, request_id, partial(bearer_token_of, scope["headers"]))
-        if isinstance(admission, Verdict):
-            reply = self._conclude(admission, perf_counter() - started)
+        principal = None
+        try:
+            with self._load.check():
+                admission = await self._pipeline.admit(
+                    self._check, request_id, partial(bearer_token_of, scope["headers"])
+                )
+                if isinstance(admission, Verdict):
+                    reply = await self._conclude(admission, started)
+            if isinstance(admission, Verdict):
+                await _discard_body(receive)
+                return reply
+            principal = admission.principal
+            with self._load.body(_announced(scope["headers"])) as allowance:
+                body = await _read_body(receive, allowance)
+                with self._load.check():
+                    verdict = await self._decide(admission, partial(self._parse, body), self._runner_for(body))
+                    return await self._conclude(verdict, started)
+        except Overloaded as error:
+            turned_away = self._pipeline.refuse(error, check=self._check, request_id=request_id, principal=principal)
+            reply = await self._conclude(turned_away, started)
             await _discard_body(receive)
             return reply
-        body = await _read_body(receive)
-        parse = partial(self._parse, body)
+
+    def _runner_for(self, body: bytes | Refusal) -> Run:
         is_large = isinstance(body, bytes) and len(body) >= self._thread_from_bytes
-        verdict = await self._decide(admission, parse, self._in_a_thread if is_large else here)
-        return self._conclude(verdict, perf_counter() - started)
+        return self._in_a_thread if is_large else here
 
     async def _in_a_thread(self, step: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, step)
@@ -100,10 +119,10 @@ class CheckRoute:
             raise body
         return self._read(body)
 
-    def _conclude(self, verdict: Verdict, seconds: float) -> Answer:
+    async def _conclude(self, verdict: Verdict, started: float) -> Answer:
         recorded = True
         try:
-            self._audit.record_check(verdict)
+            await self._audit.record_check(verdict)
         except AuditUnavailable as error:
             recorded = False
             _log.error("%s", error, extra={"request_id": verdict.request_id})
@@ -111,18 +130,18 @@ class CheckRoute:
             verdict = msgspec.structs.replace(
                 verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limits=()
             )
-        self._metrics.checked(verdict, seconds, recorded=recorded)
+        self._metrics.checked(verdict, perf_counter() - started, recorded=recorded)
         return answer(verdict)
 
 
 def check_routes(
-    pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor
+    pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor, load: Load
 ) -> tuple[CheckRoute, CheckRoute, CheckRoute]:
     """The routes for prompts, for tool calls and for registering tools.
 
     `executor` judges large bodies, and compiles whatever is registered.
     """
-    route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor)
+    route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor, load=load)
     return (
         route(Check.PROMPT, decide=pipeline.check_prompt, read=read_prompt),
         route(Check.TOOL, decide=pipeline.check_tool, read=read_tool_call),
@@ -130,8 +149,15 @@ def check_routes(
     )
 
 
-async def _read_body(receive: Receive) -> bytes | Refusal:
-    """The whole body, or why there is none."""
+def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """The length that a body is said to have; 0 where that is not said, or more than any may have."""
+    given = [value for name, value in headers if name == b"content-length"]
+    length = int(given[0]) if len(given) == 1 and given[0].isdigit() and len(given[0]) < 10 else 0
+    return length if length <= MAX_BODY_BYTES else 0
+
+
+async def _read_body(receive: Receive, allowance: BodyAllowance) -> bytes | Refusal:
+    """The whole body, or why there is none. Raises `Overloaded`."""
     chunks: list[bytes] = []
     size, more = 0, True
     try:
@@ -146,6 +172,7 @@ async def _read_body(receive: Receive) -> bytes | Refusal:
                     if more:
                         await _discard_body(receive)
                     return PayloadTooLarge(f"body is larger than {MAX_BODY_BYTES} bytes")
+                allowance.take(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         return BadRequest(f"body did not arrive within {BODY_SECONDS:.0f} seconds")
