@@ -5,8 +5,11 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +17,7 @@ from kalguard.records import verification
 from kalguard.records.reader import MAX_LINE_BYTES
 from kalguard.records.verification import Report, verify
 from tests.records.written import Writer, joined, key
+from tests.support import vectors
 
 KEYS = [key().public_key()]
 
@@ -60,6 +64,19 @@ def three_chains(
     for writer in writers.values() if close else ():
         writer.write(lines, "audit_closed")
     return lines
+
+
+@pytest.mark.parametrize("case", vectors("audit/cases.json"), ids=lambda case: case["name"])
+def test_the_vectors_are_judged_as_they_say(tmp_path: Path, case: Any) -> None:
+    for number, content in enumerate(case["files"]):
+        (tmp_path / str(number)).write_text(content)
+    keys = [load_pem_public_key(pem.encode()) for pem in case["keys"]]
+    names = [str(tmp_path / str(number)) for number in range(len(case["files"]))]
+    report = verify(names, [key for key in keys if isinstance(key, Ed25519PublicKey)])
+    assert bad_line(report) == (None if case["bad"] is None else (str(case["bad"][0]), case["bad"][1]))
+    if report.bad is None:
+        assert len(report.remarks) == len(case["remarks"])
+        assert all(expected in remarks(report) for expected in case["remarks"])
 
 
 @pytest.mark.parametrize("ocsf", [False, True])
@@ -236,6 +253,13 @@ def test_a_file_missing_in_the_middle_is_missed(tmp_path: Path) -> None:
     assert report.bad is not None and "3 missing before it" in report.bad.text
     assert bad_line(report_on(tmp_path, second, first, third)) == ("1", 2)
     assert bad_line(report_on(tmp_path, first, first)) == ("1", 1)
+
+
+def test_a_file_that_nothing_ties_to_the_ones_before_it_is_remarked_on(tmp_path: Path) -> None:
+    report = report_on(tmp_path, one_chain(), three_chains((4, 5)), three_chains((6,)))
+    assert report.bad is None
+    assert [(Path(note.place.file).name, note.place.line) for note in report.remarks] == [("1", 1), ("2", 1)]
+    assert "nothing ties this file" in remarks(report)
 
 
 def test_lines_missing_at_either_end_of_a_rotated_file_are_missed(tmp_path: Path) -> None:

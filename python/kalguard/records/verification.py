@@ -188,13 +188,21 @@ class _Verifier:
         self._chains: dict[str, _Chain | None] = {}  # `None` once closed
         self._loose: set[str] = set()
         self._before: _Seen | None = None
+        self._first: Place | None = None  # the first record of the file, until a chain from an older one goes on
         self._stretch = 0
 
     def start_file(self) -> None:
         """The next line is the first one of a file."""
+        self._end_file()
         self.report.files += 1
         self._stretch += 1
         self._before = None
+
+    def _end_file(self) -> None:
+        """Say so if files could have been taken away before the one that ends."""
+        if self._first is not None and self.report.files > 1:
+            self.report.remark(self._first, "nothing ties this file to the ones given before it")
+        self._first = None
 
     def take(self, place: Place, raw: bytes) -> None:
         """Look at a line with its line feed. Raises `_Bad`."""
@@ -218,6 +226,7 @@ class _Verifier:
 
     def finish(self) -> None:
         """Say what the end of the last file leaves open."""
+        self._end_file()
         for name, chain in self._chains.items():
             if chain is not None:
                 self._finish_chain(name, chain)
@@ -246,9 +255,12 @@ class _Verifier:
         chain = self._chains.get(link.chain)
         if known and chain is None:
             raise _Bad(f"a record of {link.chain} after its closing record")
+        if self._before is None:
+            self._first = seen.place
         if chain is None:
             self._check_beginning(seen.place, link)
         else:
+            self._first = self._first if chain.file == self.report.files else None
             # What stood between the two was written after the earlier one, and fitted it.
             is_settled = chain.tied and chain.file == self.report.files and self._before is not chain.last
             _check_succession(chain.last, link, is_settled=is_settled)
