@@ -1,6 +1,7 @@
 """`kalguard audit`: verify, tail and search as they are called, on logs of both formats."""
 
 import gzip
+import hashlib
 import json
 import signal
 import subprocess
@@ -12,7 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kalguard.cli.audit import audit
+from kalguard.cli.audit_lines import Lines
 from kalguard.records.clock import rfc3339
 from tests.cli.test_commands import run
 from tests.records.written import Writer, joined, key, public_pem
@@ -188,9 +194,9 @@ def test_records_are_searched_by_what_they_say(
     tmp_path: Path, options: tuple[str, ...], expected: list[int], ocsf: bool
 ) -> None:
     lines = incident(ocsf=ocsf)
-    ended = run("audit", "search", "--json", *options, log(tmp_path, lines))
-    assert ended.returncode == 0
-    assert ended.stdout.encode() == joined([lines[number - 1] for number in expected])
+    ended = CliRunner().invoke(audit, ["search", "--json", *options, log(tmp_path, lines)])
+    assert ended.exit_code == 0
+    assert ended.stdout_bytes == joined([lines[number - 1] for number in expected])
 
 
 def test_nothing_found_is_exit_code_1(tmp_path: Path) -> None:
@@ -199,8 +205,6 @@ def test_nothing_found_is_exit_code_1(tmp_path: Path) -> None:
 
 
 def test_a_tool_whose_name_is_on_record_as_its_hash_is_found_by_its_name(tmp_path: Path) -> None:
-    import hashlib
-
     lines: list[bytes] = []
     hashed = f"sha256:{hashlib.sha256(b'a tool!').hexdigest()}"
     Writer().write(lines, "tool_denied", metadata={"check": "tool", "errorCode": "TOOL_DENIED", "toolName": hashed})
@@ -242,10 +246,36 @@ def test_a_record_cannot_write_to_the_terminal(tmp_path: Path, ocsf: bool) -> No
     written_out = json.dumps(json.loads(lines[0]), ensure_ascii=False).encode()
     for line in (lines[0], written_out, b"\r" + written_out + b" \r\t"):
         for options in ((), ("--json",)):
-            shown = run("audit", "search", *options, log(tmp_path, [line])).stdout
+            shown = CliRunner().invoke(audit, ["search", *options, log(tmp_path, [line])]).stdout
             assert shown.count("\n") == 1
             assert shown[:-1].isprintable()
             assert "\\x1b[2J\\u202e" in shown or "\\u001b[2J\\u202e" in shown
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+NAMES = ["errorCode", "toolName", "ruleId", "riskScore", "findings", "exceededLimits", "check", "file"]
+
+
+@given(metadata=st.dictionaries(st.sampled_from(NAMES), ANYTHING), text=st.text(), as_json=st.booleans())
+def test_whatever_a_record_holds_is_shown_on_one_harmless_line(
+    metadata: dict[str, object], text: str, as_json: bool
+) -> None:
+    record = {**json.loads(incident()[0]), "metadata": metadata, "reason": text}
+    lines = Lines(as_json=as_json)
+    (shown,) = lines.show([json.dumps(record, ensure_ascii=False).encode() + b"\n"])
+    assert shown.isprintable()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 990 + "]" * 990, "[" * 5000 + "]" * 5000])
+def test_what_no_record_of_ours_holds_does_no_harm(value: str, as_json: bool) -> None:
+    line = incident()[0].replace(b'"check":"prompt"', b'"check":"prompt","file":' + value.encode())
+    lines = Lines(as_json=as_json)
+    assert len(list(lines.show([line, incident()[1]]))) + lines.passed_over == 2
 
 
 def test_the_name_of_a_file_cannot_write_to_the_terminal(tmp_path: Path) -> None:

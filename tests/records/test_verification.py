@@ -147,6 +147,21 @@ def test_a_whole_chain_cannot_vanish_from_between_the_others(
     assert bad_line(report_on(folder, kept)) is not None
 
 
+@given(
+    order=ORDERS,
+    noise=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 600), st.binary(max_size=30)), min_size=1, max_size=3),
+)
+def test_whatever_is_in_a_file_there_is_an_answer(
+    folder: Path, order: list[int], noise: list[tuple[int, int, bytes]]
+) -> None:
+    lines = three_chains(order)
+    for index, at, data in noise:
+        line = lines[index % len(lines)]
+        lines[index % len(lines)] = line[:at] + data + line[at + len(data) :]
+    report = report_on(folder, lines, keyed=True)
+    assert report.lines <= len(lines) + sum(data.count(b"\n") for _, _, data in noise)
+
+
 @pytest.mark.parametrize("field", [b'"decision":"allow"', b'"chain":"wrt_', b'"seq":3', b'"prev":"', b'"id":"evt_0'])
 def test_the_changed_line_itself_is_named(tmp_path: Path, field: bytes) -> None:
     lines = one_chain()

@@ -53,7 +53,7 @@ class Test:
         self._wanted = wanted
         # A name that is not written out in the log stands there as its hash.
         hashes = (f"sha256:{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()}" for name in wanted.tools)
-        self._tools = {*wanted.tools, *hashes}
+        self._tools = (*wanted.tools, *hashes)
         self._since = "" if wanted.since is None else rfc3339(wanted.since)
         self._until = None if wanted.until is None else rfc3339(wanted.until)
 
@@ -88,8 +88,13 @@ class Lines:
             if record is None:
                 self.passed_over += 1
             elif self._is_wanted(record):
+                try:
+                    text = _as_written(line.rstrip(b"\n")) if self._as_json else readable(record)
+                except (ValueError, RecursionError):  # a number or a nesting that no record of ours has
+                    self.passed_over += 1
+                    continue
                 self.shown += 1
-                yield _as_written(line.rstrip(b"\n")) if self._as_json else readable(record)
+                yield text
 
 
 def readable(record: AuditRecord) -> str:
