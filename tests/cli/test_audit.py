@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -128,6 +129,25 @@ def test_signatures_are_verified_with_a_key(tmp_path: Path) -> None:
     ended = run("audit", "verify", "--key", str(tmp_path / "key.pem"), path)
     assert (ended.returncode, "1 signature verified" in ended.stdout) == (0, True)
     assert run("audit", "verify", "--key", str(tmp_path / "other.pem"), path).returncode == 1
+
+
+def test_a_long_log_shows_how_far_it_is_on_a_terminal_and_only_there(tmp_path: Path) -> None:
+    lines: list[bytes] = []
+    writer = Writer()
+    for _ in range(20_001):
+        writer.write(lines)
+    path = log(tmp_path, lines)
+    terminal, its_end = os.openpty()
+    command = [str(Path(sys.executable).with_name("kalguard")), "audit", "verify", "--json", path]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=its_end, env=environment(), cwd=ROOT, check=True)
+    os.close(its_end)
+    shown = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    size = sum(len(line) + 1 for line in lines[:20_000]) // (1024 * 1024)
+    assert shown.startswith(f"\r{path}: {size} MiB")
+    assert shown.endswith("\r")
+    assert json.loads(ended.stdout)["records"] == 20_001
+    assert run("audit", "verify", "--json", path).stderr == ""
 
 
 @pytest.mark.parametrize("text", ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "\x00"])
