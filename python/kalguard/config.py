@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     check_system_messages: bool
     audit_log_path: str | None
     audit_fsync: str
+    audit_format: str
     audit_key_path: str | None
     api_key: str | None
     cloud_url: str
@@ -317,6 +318,13 @@ VARIABLES: tuple[Variable, ...] = (
         "always, interval or off",
         _one_of("always", "interval", "off"),
         "When the audit file is forced to disk: before each reply (at the disk's pace), every second, or by the system",
+    ),
+    Variable(
+        "KALGUARD_AUDIT_FORMAT",
+        "native",
+        "native or ocsf",
+        _one_of("native", "ocsf"),
+        "Shape of the audit records: our own, or events of the Open Cybersecurity Schema Framework",
     ),
     Variable(
         "KALGUARD_AUDIT_KEY_PATH",
