@@ -96,6 +96,7 @@ def build(
     """
     sink = sink or sink_for(settings)
     audit = AuditLog(sink, clock=time.time)
+    metrics.describe(monitors=settings.firewall_mode == "monitor", sink=_kind_of_sink(settings))
     files = OperatorFiles(settings, audit=audit, metrics=metrics)
     executor = ThreadPoolExecutor(LARGE_BODY_THREADS, "large-body")
     work = list(work)
@@ -175,6 +176,13 @@ def sink_for(settings: Settings) -> AuditSink:
     if settings.audit_log_path == "-":
         return StdoutSink()
     return FileSink(settings.audit_log_path, fsync=settings.audit_fsync)
+
+
+def _kind_of_sink(settings: Settings) -> str:
+    """Where audit records go, as metrics call it."""
+    if settings.audit_log_path is None:
+        return "memory"
+    return "stdout" if settings.audit_log_path == "-" else "file"
 
 
 def shared_store(settings: Settings) -> RedisStore | None:

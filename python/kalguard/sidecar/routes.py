@@ -107,7 +107,7 @@ class CheckRoute:
         except AuditUnavailable as error:
             recorded = False
             _log.error("%s", error, extra={"request_id": verdict.request_id})
-            self._metrics.unrecorded()
+            self._metrics.audit_failed(1)
             verdict = msgspec.structs.replace(
                 verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limits=()
             )
