@@ -38,6 +38,9 @@ def log_config(level: str, style: str) -> dict[str, Any]:
         "loggers": {
             "_granian": {"level": level.upper(), "propagate": True},
             "watchfiles": {"level": "WARNING"},  # tells of every change in a folder, ours or not
+            # Say that a collector is gone with every try, and where it was; `otlp` says so once.
+            "opentelemetry": {"level": "CRITICAL"},
+            "urllib3": {"level": "CRITICAL"},
         },
         "root": {"handlers": ["stderr"], "level": level.upper()},
     }

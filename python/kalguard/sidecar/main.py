@@ -27,6 +27,7 @@ from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
+from kalguard.sidecar import traces
 from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.logs import log_config
@@ -125,10 +126,11 @@ def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> N
 
 
 def check(settings: Settings) -> None:
-    """Look at the files that the settings name, without which there can be no start. Raises `ConfigError`."""
+    """Look at what the settings name, without which there can be no start. Raises `ConfigError`."""
     keyring_for(settings)
     plain_firewall(settings)
     shared_store(settings)
+    traces.check(os.environ)
     if settings.tls_cert_path is not None and settings.tls_key_path is not None:
         _check_tls(settings.tls_cert_path, settings.tls_key_path)
 

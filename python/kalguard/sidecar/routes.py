@@ -33,6 +33,7 @@ from kalguard.sidecar.requests import (
     request_id_of,
 )
 from kalguard.sidecar.respond import Answer, answer, refuse
+from kalguard.sidecar.traces import CheckTrace, Traces
 from kalguard.wire.check import MAX_BODY_BYTES
 from kalguard.wire.codes import ErrorCode
 
@@ -59,6 +60,7 @@ class CheckRoute:
         metrics: Metrics,
         executor: Executor,
         thread_from_bytes: int = THREAD_FROM_BYTES,
+        traces: Traces | None = None,
     ) -> None:
         self._thread_from_bytes = thread_from_bytes
         self._executor = executor
@@ -68,6 +70,7 @@ class CheckRoute:
         self._read = read
         self._audit = audit
         self._metrics = metrics
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -81,16 +84,19 @@ class CheckRoute:
 
     async def _check_request(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         started = perf_counter()
+        trace = None if self._traces is None else self._traces.begin(scope["headers"])
         admission = await self._pipeline.admit(self._check, request_id, partial(bearer_token_of, scope["headers"]))
         if isinstance(admission, Verdict):
-            reply = self._conclude(admission, perf_counter() - started)
+            reply = self._conclude(admission, perf_counter() - started, trace)
             await _discard_body(receive)
             return reply
         body = await _read_body(receive)
         parse = partial(self._parse, body)
+        if trace is not None:
+            trace.judging()
         is_large = isinstance(body, bytes) and len(body) >= self._thread_from_bytes
         verdict = await self._decide(admission, parse, self._in_a_thread if is_large else here)
-        return self._conclude(verdict, perf_counter() - started)
+        return self._conclude(verdict, perf_counter() - started, trace)
 
     async def _in_a_thread(self, step: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, step)
@@ -100,7 +106,7 @@ class CheckRoute:
             raise body
         return self._read(body)
 
-    def _conclude(self, verdict: Verdict, seconds: float) -> Answer:
+    def _conclude(self, verdict: Verdict, seconds: float, trace: CheckTrace | None) -> Answer:
         recorded = True
         try:
             self._audit.record_check(verdict)
@@ -112,17 +118,20 @@ class CheckRoute:
                 verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limits=()
             )
         self._metrics.checked(verdict, seconds, recorded=recorded)
-        return answer(verdict)
+        reply = answer(verdict)
+        if trace is not None:
+            trace.ended(verdict, reply.status)
+        return reply
 
 
 def check_routes(
-    pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor
+    pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor, traces: Traces | None = None
 ) -> tuple[CheckRoute, CheckRoute, CheckRoute]:
     """The routes for prompts, for tool calls and for registering tools.
 
     `executor` judges large bodies, and compiles whatever is registered.
     """
-    route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor)
+    route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor, traces=traces)
     return (
         route(Check.PROMPT, decide=pipeline.check_prompt, read=read_prompt),
         route(Check.TOOL, decide=pipeline.check_tool, read=read_tool_call),
