@@ -6,6 +6,7 @@ metrics folder, the table of counts, the file of registered tools and the marker
 
 import asyncio
 import gc
+import logging
 import os
 import secrets
 import signal
@@ -62,6 +63,7 @@ LARGE_BODY_THREADS = 2
 
 def create() -> Litestar:
     """The app for this process's environment."""
+    logging.captureWarnings(True)
     marker = os.environ.get(DRAIN_MARKER)
     # Not simply the parent: it may be gone already, and somebody else be that.
     parent = int(os.environ.get(MAIN_PID, os.getppid()))

@@ -7,7 +7,6 @@ flight are finished. Ctrl-C stops at once.
 """
 
 import logging
-import logging.config
 import multiprocessing
 import os
 import secrets
@@ -30,7 +29,7 @@ from kalguard.errors import ConfigError
 from kalguard.sidecar import traces
 from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
 from kalguard.sidecar.firewall import plain_firewall
-from kalguard.sidecar.logs import log_config
+from kalguard.sidecar.logs import configure, log_config
 from kalguard.version import VERSION
 
 _log = logging.getLogger("kalguard.sidecar")
@@ -50,7 +49,7 @@ def main() -> None:
             print(f"kalguard-sidecar: {problem}", file=sys.stderr)
         sys.exit(2)
     settings = loaded.settings
-    logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
+    configure(settings.log_level, settings.log_format)
     for port in (settings.port, settings.metrics_port):
         if reason := _taken(address, port):
             print(f"kalguard-sidecar: cannot listen on {settings.host}:{port}: {reason}", file=sys.stderr)

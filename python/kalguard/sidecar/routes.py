@@ -24,6 +24,7 @@ from kalguard.decision.model import Check, Verdict
 from kalguard.decision.pipeline import Admission, Pipeline, Run, here
 from kalguard.errors import AuditUnavailable, BadRequest, PayloadTooLarge, Refusal
 from kalguard.records.audit import AuditLog
+from kalguard.sidecar.logs import in_this_context, serving
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.requests import (
     bearer_token_of,
@@ -75,6 +76,7 @@ class CheckRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request_id = request_id_of(scope["headers"])
+        serving(request_id)
         if scope["method"] == "POST":  # type: ignore[typeddict-item]
             reply = await self._check_request(scope, receive, request_id)
         else:
@@ -99,7 +101,7 @@ class CheckRoute:
         return self._conclude(verdict, perf_counter() - started, trace)
 
     async def _in_a_thread(self, step: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, step)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, in_this_context(step))
 
     def _parse(self, body: bytes | Refusal) -> Any:
         if isinstance(body, Refusal):
@@ -112,7 +114,7 @@ class CheckRoute:
             self._audit.record_check(verdict)
         except AuditUnavailable as error:
             recorded = False
-            _log.error("%s", error, extra={"request_id": verdict.request_id})
+            _log.error("%s", error)
             self._metrics.audit_failed(1)
             verdict = msgspec.structs.replace(
                 verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limits=()
