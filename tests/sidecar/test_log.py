@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from kalguard.sidecar.logs import in_this_context, log_config, serving
 from kalguard.sidecar.operator import OperatorFiles
 from tests.redis import redis_server
 from tests.sidecar.test_reload import eventually
+from tests.sidecar.test_service import workers_of
 from tests.support import (
     ALLOW_ALL,
     ATTACK,
@@ -188,9 +190,9 @@ def test_what_no_request_caused_carries_no_id(tmp_path: Path) -> None:
     assert with_id == [(refused.json()["requestId"], "audit log cannot be written: Is a directory")]
 
 
-def raw(server: Server, data: bytes) -> None:
+def raw(url: str, data: bytes) -> None:
     """Send bytes that need not be a request, and go away."""
-    place = urlsplit(server.url)
+    place = urlsplit(url)
     with socket.create_connection((place.hostname, place.port), timeout=5) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -220,7 +222,43 @@ def provoke(server: Server, secrets: dict[str, str]) -> None:
         b"transfer-encoding: odd\r\n\r\nzz",
         b"\x1b",
     ):
-        raw(server, head + rest)
+        raw(server.url, head + rest)
+
+
+def break_off(url: str, data: bytes) -> None:
+    """Send bytes, and break the connection off as a process that dies does."""
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=5) as connection:
+        connection.sendall(data)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_whoever_reaches_the_metrics_port_can_write_nothing(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        for data in (
+            b"\xff\x1b[31m\r\n\r\n",
+            b"GET /metrics HTTP/9.9\r\n\r\n",
+            b"GET /\x1b[31m HTTP/1.1\r\n\r\n",
+            b"x",
+        ):
+            for _ in range(5):
+                break_off(server.metrics_url, data)
+            raw(server.metrics_url, data)
+        assert httpx.get(f"{server.metrics_url}/metrics").status_code == 200
+        assert {line["logger"] for line in lines(server.log())} == {"kalguard.sidecar", "_granian", "_granian.serve"}
+
+
+def test_a_scrape_that_fails_is_one_line(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        environ = Path(f"/proc/{workers_of(server)[0]}/environ").read_bytes().split(b"\0")
+        (folder,) = [value.partition(b"=")[2] for value in environ if value.startswith(b"PROMETHEUS_MULTIPROC_DIR=")]
+        before = len(lines(server.log()))
+        Path(folder.decode(), "counter_1.db").write_bytes(struct.pack("<i4xi", 64, 1000) + bytes(100))
+        assert httpx.get(f"{server.metrics_url}/metrics").status_code == 500
+        (line,) = lines(server.log())[before:]
+        assert line["event"].startswith("metrics cannot be told: Traceback")
+        Path(folder.decode(), "counter_1.db").unlink()
+        assert httpx.get(f"{server.metrics_url}/metrics").status_code == 200
 
 
 def secrets_of(forger: str) -> dict[str, str]:

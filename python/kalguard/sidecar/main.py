@@ -79,7 +79,7 @@ def _serve(settings: Settings, address: str, marker: Path) -> None:
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.log import LogLevels
 
-    from kalguard.sidecar.metrics import serve_metrics
+    from kalguard.sidecar.scrape import serve_metrics
 
     grace = settings.drain_seconds * _DRAIN_SHARE
     server = Granian(

@@ -1,24 +1,20 @@
 """What Prometheus is told, on a port of its own.
 
 Decision (what KalGuard said) and failure (what went wrong inside) are kept apart. No label is anything that an agent
-can choose. Worker processes count into files of one folder (prometheus-client's multiprocess mode); the main process,
-which serves no requests, reads them all and answers the scrapes, so that the figures stay right when a worker dies.
+can choose. Worker processes count into files of one folder (prometheus-client's multiprocess mode), which `scrape`
+reads.
 """
 
-import os
 import platform
-from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from kalguard.decision.model import CORE_VERSION, Check, Verdict
 from kalguard.version import VERSION
 from kalguard.wire.codes import ErrorCode
 
-_POLICY_INFO = "kalguard_policy_info"
+POLICY_INFO = "kalguard_policy_info"
 _CHECK_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _WRITE_BUCKETS = (0.00001, 0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 _CODE_CAUSES = {
@@ -102,7 +98,7 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self._policy = gauge(
-            _POLICY_INFO,
+            POLICY_INFO,
             "1 for each policy that is in force in a worker process",
             ["file", "version", "digest"],
             multiprocess_mode="livemax",
@@ -206,41 +202,3 @@ class Metrics:
     def tokens_revoked(self, count: int) -> None:
         """Say how many entries the list of revoked tokens has."""
         self._revoked.set(count)
-
-
-class _LivingWorkers(MultiProcessCollector):
-    """Reads what the worker processes counted. What the dead said of themselves, rather than counted, is forgotten."""
-
-    def collect(self) -> Iterable[Metric]:
-        for path in Path(self._path).glob("gauge_live*_*.db"):
-            pid = path.stem.rpartition("_")[2]
-            if not _is_running(int(pid)):
-                mark_process_dead(int(pid), self._path)  # type: ignore[no-untyped-call]
-        collected: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
-        for metric in collected:
-            if metric.name == _POLICY_INFO:  # a series cannot be taken back, only set to 0
-                metric.samples = [sample for sample in metric.samples if sample.value]
-            yield metric
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def serve_metrics(host: str, port: int) -> Callable[[], None]:
-    """Answer scrapes for all worker processes from a thread of this one. Gives what stops it. Raises `OSError`."""
-    from prometheus_client import start_http_server
-
-    registry = CollectorRegistry()
-    _LivingWorkers(registry)  # type: ignore[no-untyped-call]
-    server, thread = start_http_server(port, addr=host, registry=registry)
-
-    def stop() -> None:
-        server.shutdown()
-        thread.join()
-
-    return stop
