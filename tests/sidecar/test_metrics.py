@@ -5,18 +5,22 @@ import json
 import os
 import re
 import signal
+import socket
+import time
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client import CollectorRegistry
 
 from kalguard.decision.model import Check
 from kalguard.records.sinks import FileSink, MemorySink
+from kalguard.sidecar import scrape
 from kalguard.sidecar.app import build
 from kalguard.sidecar.metrics import CAUSES, Metrics
 from tests.sidecar.test_reload import eventually
 from tests.sidecar.test_service import workers_of
-from tests.support import ALLOW_ALL, ATTACK, GOOD_PROMPT, Server, call, running, settings, wait_until_up
+from tests.support import ALLOW_ALL, ATTACK, GOOD_PROMPT, Server, call, free_port, running, settings, wait_until_up
 
 MAIL = {"messages": [{"role": "user", "content": "Write to alice@example.com about the meeting."}]}
 
@@ -162,3 +166,21 @@ def test_a_worker_that_is_replaced_shows_and_is_not_counted_twice(tmp_path: Path
         wait_until_up(server)
         assert eventually(lambda: scraped(server, "kalguard_worker_starts_total") == 3)
         assert eventually(lambda: scraped(server, "kalguard_workers") == 2)
+
+
+def test_who_connects_and_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < scrape.IDLE_SECONDS <= 30
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(scrape._Handler, "timeout", 0.2)
+    port = free_port()
+    stop = scrape.serve_metrics("127.0.0.1", port)
+    try:
+        for said in (b"", b"GET /metrics HT"):
+            began = time.monotonic()
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(said)
+                assert connection.recv(1) == b""
+            assert time.monotonic() - began < 2
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
+    finally:
+        stop()

@@ -1,5 +1,6 @@
 """Traces: what goes to a collector, what does not, and that nobody waits for one."""
 
+import re
 import subprocess
 import sys
 import time
@@ -9,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from kalguard.sidecar import traces
+from kalguard.sidecar import otlp, traces
 from tests.collector import Collector, collector
 from tests.sidecar.test_reload import eventually
-from tests.support import ATTACK, GOOD_PROMPT, Server, bearer, environment, free_port, running, stop, token
+from tests.support import ATTACK, GOOD_PROMPT, ROOT, Server, bearer, environment, free_port, running, stop, token
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -225,6 +226,14 @@ def test_without_an_endpoint_nothing_is_imported_for_it() -> None:
     modules = set(shown.stdout.split())
     assert "kalguard.sidecar.traces" in modules
     assert modules & {"kalguard.sidecar.otlp", "opentelemetry.sdk.trace", "opentelemetry.exporter", "requests"} == set()
+
+
+def test_the_document_lists_what_is_on_a_span() -> None:
+    section = (ROOT / "docs/operations.md").read_text().split("\n## Traces\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    source = Path(otlp.__file__).read_text()
+    set_by_us = set(re.findall(r'"((?:kalguard|security_rule|error)\.\w+)"', source))
+    assert set(re.findall(r"`([\w.]+)`", " ".join(rows))) == set_by_us
 
 
 def refused(start: str = "pass", **variables: str) -> str:

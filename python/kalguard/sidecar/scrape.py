@@ -95,5 +95,6 @@ def serve_metrics(host: str, port: int) -> Callable[[], None]:
     def stop() -> None:
         server.shutdown()
         thread.join()
+        server.server_close()
 
     return stop
