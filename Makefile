@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find rust/core/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
+SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help run build wheel test lint rust-test python-test services bench train lock clean
@@ -53,7 +53,7 @@ lint: build
 	$(BIN)/python -m mypy.stubtest kalguard._core --allowlist python/stubtest-allowlist.txt
 
 rust-test: build
-	cargo test --release --package kalguard-core --locked --quiet
+	cargo test --release --package kalguard-core --package kalguard-audit --locked --quiet
 
 python-test: build services
 	$(BIN)/pytest

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +165,9 @@ class Server:
         return httpx.post(self.url + path, content=content, headers=bearer() if headers is None else headers)
 
     def audit(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+        """What is on record, without what the writers say of themselves."""
+        lines = [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+        return [line for line in lines if not line["type"].startswith("audit_")]
 
     def log(self) -> str:
         return self.log_path.read_text()
@@ -234,3 +236,25 @@ def stop(process: subprocess.Popen[bytes]) -> int:
         process.kill()
         process.wait()
         raise
+
+
+def workers_of(server: Server) -> list[int]:
+    """Process ids of the worker processes. The other child is the one that cleans up after multiprocessing."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something to become true. Raises `AssertionError` when it does not."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not true after {seconds} seconds"
+        time.sleep(0.05)
+
+
+async def until_in_loop(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """As `until`, while other tasks of the loop go on."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not true after {seconds} seconds"
+        await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The decisions made in Rust: scanning prompts, evaluating policies, mediating tool calls.
+"""What is done in Rust: scanning prompts, evaluating policies, mediating tool calls, and writing the audit log.
 
 Compiled objects (`Scanner`, `PolicySet`, `ToolRegistry`) are immutable and may be shared between threads.
 Building one may raise; asking one never does for any `str` or `bytes` that Python can hand over
@@ -12,6 +12,8 @@ __all__ = [
     "ACTIONS",
     "CATEGORIES",
     "Arguments",
+    "AuditChain",
+    "AuditWriter",
     "Evaluation",
     "PanicException",
     "PolicySet",
@@ -43,6 +45,55 @@ class Arguments:
 
         Raises `BadRequest` for anything else, and for what is nested deeper than 64 levels.
         """
+
+@final
+class AuditWriter:
+    """Writes audit records from a thread of its own, in the order in which they are handed over.
+
+    `chain` is the name of this writer's chain, `key` the 32 bytes of an Ed25519 key that some lines are signed with,
+    `depth` the number of closing braces at the end of a record behind which the chain's members do not stand.
+    """
+
+    @staticmethod
+    def file(path: str, *, chain: str, key: bytes | None, depth: int, sync: bool) -> AuditWriter:
+        """Append to a file. `sync`: force it to disk before its records count as written. Raises `OSError`."""
+    @staticmethod
+    def stdout(*, chain: str, key: bytes | None, depth: int) -> AuditWriter:
+        """Write to standard output. Raises `OSError`."""
+    def submit(self, record: bytes, sign: bool, /) -> int:
+        """Hand over a record, a JSON object in printable ASCII. Gives its ticket.
+
+        `sign`: whether its line is to be signed. Raises `AuditUnavailable` when too much waits, or after `close`.
+        """
+    def withdraw(self, through: int, /) -> None:
+        """Forget the records up to a ticket that are not being written yet. They get no outcome."""
+    def outcomes(self) -> list[tuple[int, int, str | None, float]]:
+        """What became of records since the last call: `(last ticket, records, problem, seconds)`, in order.
+
+        No ticket is 0. `problem` is `None` where they were written.
+        """
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when there are outcomes."""
+    def is_working(self) -> bool:
+        """Whether the next record can be expected to be taken. Looked at once a second when there are none."""
+    @property
+    def queued(self) -> int:
+        """Records that wait."""
+    @property
+    def unsigned(self) -> int:
+        """Lines since the last signed one; 0 without a key."""
+    def sync(self) -> None:
+        """Force the file to disk. Raises `OSError`. Blocks, but not the writing."""
+    def close(self, seconds: float, /) -> bool:
+        """Write what waits and end. Gives whether that was done in time."""
+
+@final
+class AuditChain:
+    """The chain of an `AuditWriter` without the writing."""
+
+    def __new__(cls, *, chain: str, key: bytes | None, depth: int) -> AuditChain: ...
+    def seal(self, record: bytes, sign: bool, /) -> bytes:
+        """Give the line of the next record. Raises `AuditUnavailable` for what is none."""
 
 @final
 class Scanner:

@@ -29,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert_path: str | None
     tls_key_path: str | None
     drain_seconds: int
+    max_concurrent_checks: int
+    max_buffered_bytes: int
     token_secret: str | None
     token_jwks_path: str | None
     token_leeway_s: int
@@ -56,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     check_system_messages: bool
     audit_log_path: str | None
     audit_fsync: str
+    audit_key_path: str | None
     api_key: str | None
     cloud_url: str
     cloud_sync_interval_ms: int
@@ -179,6 +182,20 @@ VARIABLES: tuple[Variable, ...] = (
         "Longest time in seconds from SIGTERM to the end of the process; below 2 it may take a second more",
     ),
     Variable(
+        "KALGUARD_MAX_CONCURRENT_CHECKS",
+        "512",
+        "a whole number from 1 to 100000",
+        _whole(1, 100_000),
+        "Checks that a worker process works on at once; what is beyond is refused with 503",
+    ),
+    Variable(
+        "KALGUARD_MAX_BUFFERED_BYTES",
+        "67108864",
+        "a whole number from 5242880 to 999999999",
+        _whole(5_242_880, 999_999_999),
+        "Bytes of large bodies that a worker process holds at once; what is beyond is refused with 503",
+    ),
+    Variable(
         "KALGUARD_TOKEN_SECRET",
         None,
         f"at least {MIN_SECRET_BYTES} bytes",
@@ -292,6 +309,12 @@ VARIABLES: tuple[Variable, ...] = (
         "always, interval or off",
         _one_of("always", "interval", "off"),
         "When the audit file is forced to disk: before each reply (at the disk's pace), every second, or by the system",
+    ),
+    Variable(
+        "KALGUARD_AUDIT_KEY_PATH",
+        None,
+        *_PATH,
+        "Ed25519 private key, PEM, PKCS#8: every 1,000th audit record, one a minute and the last are signed with it",
     ),
     Variable(
         "KALGUARD_API_KEY",

@@ -61,6 +61,10 @@ class Unavailable(Refusal):
     code = ErrorCode.UNAVAILABLE
 
 
+class Overloaded(Unavailable):
+    """There is more to do than can be done in time. Asking again soon may help."""
+
+
 class AuthFailed(Refusal):
     """No token, or none that can be trusted."""
 

@@ -1,5 +1,6 @@
 """What goes on record, and what never does."""
 
+import asyncio
 import hashlib
 import json
 import re
@@ -14,6 +15,7 @@ import pytest
 
 from kalguard.decision.model import Check, Principal, Verdict
 from kalguard.decision.quota import DailyQuota
+from kalguard.records.audit import AuditLog
 from kalguard.records.sinks import MemorySink
 from kalguard.records.usage import usage_event
 from kalguard.sidecar.respond import MAX_FINDINGS
@@ -89,10 +91,38 @@ def _with_an_allowance(make: type[DailyQuota], *parts: Any, **options: Any) -> D
 
 def test_a_record_has_the_documented_fields() -> None:
     record = recorded(PROMPT, GOOD_PROMPT)
-    assert list(record) == ["id", "type", "timestamp", "agentId", "requestId", "decision", "reason", "metadata"]
+    said = ["id", "type", "timestamp", "agentId", "requestId", "decision", "reason", "metadata"]
+    assert list(record) == [*said, "chain", "seq", "prev", "opens"]
     assert re.fullmatch(r"evt_[0-9a-f]{24}", record["id"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record["timestamp"])
     assert record["agentId"] == "agent-1"
+
+
+def test_no_name_can_forge_a_line_or_speak_to_a_terminal() -> None:
+    name = 'a\n{"type":"x"}\r\x1b[2J\x85\u2028\x9b\u202e\x7f'
+    sink = MemorySink()
+    call(app(sink, **OPEN), headers=bearer(token(sub=name)))
+    (line,) = sink.lines
+    assert line.isascii() and line.decode().isprintable()
+    assert json.loads(line)["agentId"] == name
+
+
+def test_the_chain_of_a_service_is_closed_at_its_end() -> None:
+    sink = MemorySink()
+
+    async def run() -> None:
+        log = AuditLog(sink, clock=lambda: 0.0)
+        await log.record_event("policy_reload", decision="allow", reason="r", metadata={})
+        await log.close()
+
+    asyncio.run(run())
+    assert [(record["type"], record["seq"]) for record in records(sink)] == [("policy_reload", 1), ("audit_closed", 2)]
+
+
+def test_a_service_that_said_nothing_leaves_nothing() -> None:
+    sink = MemorySink()
+    asyncio.run(AuditLog(sink, clock=lambda: 0.0).close())
+    assert not sink.lines
 
 
 def test_nobody_is_named_before_a_token_is_verified() -> None:

@@ -1,158 +1,216 @@
-"""Where audit lines go, and what happens when they cannot."""
+"""Where audit records go, and what happens when they cannot."""
 
+import asyncio
+import fcntl
 import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kalguard.errors import AuditUnavailable
 from kalguard.records import sinks
-from kalguard.records.sinks import MEMORY_RECORDS, FileSink, MemorySink, StdoutSink
+from kalguard.records.sinks import MEMORY_RECORDS, ChainOptions, MemorySink, WriterSink, file_sink
+from tests.support import until
+
+RECORD = b'{"a":"b"}'
+
+
+class Watcher:
+    """Adds up what it is told."""
+
+    def __init__(self) -> None:
+        self.written = self.failed = self.queued = 0
+
+    def audit_written(self, count: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.written += count
+
+    def audit_failed(self, count: int) -> None:
+        self.failed += count
+
+    def audit_queued(self, depth: int) -> None:
+        self.queued = depth
+
+
+def write(sink: WriterSink, *records: bytes) -> None:
+    """Write records one after the other."""
+
+    async def run() -> None:
+        for record in records:
+            await sink.write(record)
+
+    asyncio.run(run())
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_full_disk_is_an_error_and_shows() -> None:
-    sink = FileSink("/dev/full")
-    with pytest.raises(AuditUnavailable, match="No space left"):
-        sink.write(b"x")
+    watcher = Watcher()
+    sink = file_sink("/dev/full", watcher=watcher)
+    with pytest.raises(AuditUnavailable, match=r"No space left on device$"):
+        write(sink, RECORD)
     assert not sink.is_working()
+    assert (watcher.written, watcher.failed) == (0, 1)
 
 
 @pytest.mark.parametrize("path", ["missing/audit.jsonl", "."])
 def test_a_path_that_cannot_be_opened_is_an_error_and_shows(tmp_path: Path, path: str) -> None:
-    sink = FileSink(str(tmp_path / path))
-    assert not sink.is_working()
+    sink = file_sink(str(tmp_path / path))
+    until(lambda: not sink.is_working())
     with pytest.raises(AuditUnavailable):
-        sink.write(b"x")
+        write(sink, RECORD)
 
 
 def test_it_works_again_once_the_folder_is_there(tmp_path: Path) -> None:
-    sink = FileSink(str(tmp_path / "late" / "audit.jsonl"))
+    sink = file_sink(str(tmp_path / "late" / "audit.jsonl"))
     with pytest.raises(AuditUnavailable):
-        sink.write(b"x")
+        write(sink, RECORD)
     (tmp_path / "late").mkdir()
-    assert sink.is_working()
-    sink.write(b"y")
-    assert (tmp_path / "late" / "audit.jsonl").read_bytes() == b"y\n"
+    until(sink.is_working)
+    write(sink, RECORD)
+    (line,) = lines(tmp_path / "late" / "audit.jsonl")
+    assert line["seq"] == 1
 
 
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     previous = os.umask(0)
     try:
-        FileSink(str(tmp_path / "audit.jsonl")).write(b"x")
+        write(file_sink(str(tmp_path / "audit.jsonl")), RECORD)
     finally:
         os.umask(previous)
     assert stat.S_IMODE((tmp_path / "audit.jsonl").stat().st_mode) == 0o600
 
 
-def test_lines_are_appended_to_what_is_there(tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    path.write_bytes(b"before\n")
-    FileSink(str(path)).write(b"after")
-    assert path.read_bytes() == b"before\nafter\n"
+def test_records_handed_over_together_are_written_in_their_order(tmp_path: Path) -> None:
+    watcher = Watcher()
+    sink = file_sink(str(tmp_path / "audit.jsonl"), fsync="always", watcher=watcher)
 
+    async def run() -> None:
+        await asyncio.gather(*(sink.write(b'{"n":%d}' % number) for number in range(300)))
 
-def test_half_a_line_left_by_a_killed_process_spoils_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    path.write_bytes(b'{"whole":1}\n{"hal')
-    FileSink(str(path)).write(b'{"next":1}')
-    assert path.read_bytes().splitlines() == [b'{"whole":1}', b'{"hal', b'{"next":1}']
-
-
-def test_a_line_cut_short_is_an_error_and_spoils_no_other_whoever_writes_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = str(tmp_path / "audit.jsonl")
-    one, other = FileSink(path), FileSink(path)
-    other.write(b"first")
-    real = os.write
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
-        with pytest.raises(AuditUnavailable):
-            one.write(b"lost line")
-    other.write(b"kept line")
-    one.write(b"kept too")
-    assert (tmp_path / "audit.jsonl").read_bytes() == b"first\nlos\nkept line\nkept too\n"
+    asyncio.run(run())
+    written = lines(tmp_path / "audit.jsonl")
+    assert [line["n"] for line in written] == list(range(300))
+    assert [line["seq"] for line in written] == list(range(1, 301))
+    assert watcher.written == 300
 
 
 def test_a_file_renamed_away_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    sink = FileSink(str(path))
-    sink.write(b"1")
+    sink = file_sink(str(path))
+    write(sink, RECORD)
     path.rename(tmp_path / "audit.jsonl.1")
-    sink.write(b"2")
-    assert ((tmp_path / "audit.jsonl.1").read_bytes(), path.read_bytes()) == (b"1\n", b"2\n")
+    write(sink, RECORD)
+    assert ([line["seq"] for line in lines(tmp_path / "audit.jsonl.1")], lines(path)[0]["seq"]) == ([1], 2)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_with_fsync_each_a_line_is_forced_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fdatasync", synced.append)
-    FileSink(str(tmp_path / "a"), fsync="always").write(b"x")
-    assert len(synced) == 1
-    FileSink(str(tmp_path / "b")).write(b"x")
-    assert len(synced) == 1
+@pytest.mark.parametrize("record", [b'{"a":"\n"}', b'{"a":"\x1b[2J"}', '{"a":"\x9b"}'.encode(), b"[]", b""])
+def test_what_would_be_more_than_a_line_is_refused(tmp_path: Path, record: bytes) -> None:
+    with pytest.raises(AuditUnavailable, match="not a JSON object"):
+        write(file_sink(str(tmp_path / "audit.jsonl")), record)
+    with pytest.raises(AuditUnavailable, match="not a JSON object"):
+        asyncio.run(MemorySink().write(record))
 
 
-def test_standard_output_takes_whole_lines() -> None:
-    reader, writer = os.pipe()
-    sink = StdoutSink(writer)
-    sink.write(json.dumps({"a": "b"}).encode())
-    os.close(writer)
-    assert os.read(reader, 100) == b'{"a": "b"}\n'
-    with pytest.raises(AuditUnavailable):
-        sink.write(b"x")
-    assert not sink.is_working()
-    os.close(reader)
+def test_a_disk_that_hangs_costs_two_seconds_and_then_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "WAIT_SECONDS", 0.1)
+    path = tmp_path / "audit.jsonl"
+    watcher = Watcher()
+    sink = file_sink(str(path), watcher=watcher)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        await sink.write(RECORD)
+        with path.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)  # the writer waits for this as it would for a disk
+            began = loop.time()
+            answers = await asyncio.gather(*(sink.write(RECORD) for _ in range(50)), return_exceptions=True)
+            assert {type(answer) for answer in answers} == {AuditUnavailable}
+            assert 0.1 <= loop.time() - began < 1.0
+            assert not sink.is_working()
+            began = loop.time()
+            for _ in range(100):
+                with pytest.raises(AuditUnavailable, match="does not get on"):
+                    await sink.write(RECORD)
+            assert loop.time() - began < 0.09
+            fcntl.flock(held, fcntl.LOCK_UN)
+        while not sink.is_working():
+            await asyncio.sleep(0.01)
+        await sink.write(b'{"after":1}')
+
+    asyncio.run(run())
+    assert [line.get("after") for line in lines(path)] == [None, 1]  # what was refused is not on record
+    assert (watcher.written, watcher.failed) == (2, 150)
 
 
-def test_standard_output_that_nobody_reads_is_an_error_and_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "STDOUT_WAIT_SECONDS", 0.01)
-    reader, writer = os.pipe()
-    sink = StdoutSink(writer)
-    written = 0
+def test_whoever_stops_waiting_disturbs_nobody(tmp_path: Path) -> None:
+    sink = file_sink(str(tmp_path / "audit.jsonl"))
 
-    def fill() -> None:
-        nonlocal written
-        while True:
-            sink.write(b"x" * 6000)
-            written += 1
+    async def run() -> None:
+        first = asyncio.ensure_future(sink.write(RECORD))
+        await asyncio.sleep(0)
+        first.cancel()
+        await sink.write(RECORD)
 
-    with pytest.raises(AuditUnavailable):
-        fill()
-    assert not sink.is_working()
-    os.set_blocking(reader, False)
-    read = b""
-    while len(chunk := os.read(reader, 65536)) == 65536:
-        read += chunk
-    read += chunk
-    sink.write(b"next")
-    lines = (read + os.read(reader, 65536)).split(b"\n")
-    assert lines[-2:] == [b"next", b""]
-    assert lines[:written] == [b"x" * 6000] * written
-    os.close(reader)
-    os.close(writer)
+    asyncio.run(run())
+    assert len(lines(tmp_path / "audit.jsonl")) == 2
 
 
-def test_with_fsync_interval_what_is_left_is_forced_to_disk_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fdatasync", synced.append)
-    sink = FileSink(str(tmp_path / "a"), fsync="interval")
-    assert sink.descriptor() is None
-    sink.write(b"x")
-    descriptor = sink.descriptor()
-    assert descriptor is not None
-    os.close(descriptor)
-    assert synced == []
-    sink.close()
-    assert len(synced) == 1
+def test_what_waits_at_the_end_is_written(tmp_path: Path) -> None:
+    sink = file_sink(str(tmp_path / "audit.jsonl"))
+
+    async def run() -> None:
+        waiting = [asyncio.ensure_future(sink.write(RECORD)) for _ in range(100)]
+        await asyncio.sleep(0)
+        await sink.close()
+        await asyncio.gather(*waiting)
+        with pytest.raises(AuditUnavailable, match="closed"):
+            await sink.write(RECORD)
+
+    asyncio.run(run())
+    assert len(lines(tmp_path / "audit.jsonl")) == 100
+
+
+def test_a_sink_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    sink = file_sink(str(path))
+    write(sink, RECORD)
+
+    async def run() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        waiting = asyncio.ensure_future(sink.write(RECORD))
+        await asyncio.sleep(0)
+        await sink.close()
+        waiting.cancel()
+        return loop.time() - began
+
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert asyncio.run(run()) < 1.8
+
+
+def test_signed_lines_are_counted_from(tmp_path: Path) -> None:
+    sink = file_sink(str(tmp_path / "audit.jsonl"), ChainOptions(key=b"k" * 32))
+    write(sink, RECORD, RECORD)
+    assert sink.unsigned == 2
+    asyncio.run(sink.write(RECORD, sign=True))
+    assert sink.unsigned == 0
+    assert ["signature" in line for line in lines(tmp_path / "audit.jsonl")] == [False, False, True]
 
 
 def test_memory_keeps_the_last_records() -> None:
     sink = MemorySink()
-    for number in range(MEMORY_RECORDS + 5):
-        sink.write(str(number).encode())
-    assert (len(sink.lines), sink.lines[0]) == (MEMORY_RECORDS, b"5")
+
+    async def run() -> None:
+        for number in range(MEMORY_RECORDS + 5):
+            await sink.write(b'{"n":%d}' % number)
+
+    asyncio.run(run())
+    assert (len(sink.lines), json.loads(sink.lines[0])["n"]) == (MEMORY_RECORDS, 5)

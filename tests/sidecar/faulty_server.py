@@ -16,7 +16,7 @@ from kalguard.sidecar.metrics import Metrics
 
 
 class FaultySink(MemorySink):
-    def write(self, line: bytes) -> None:
+    async def write(self, record: bytes, *, sign: bool = False) -> None:
         raise RuntimeError("secret detail")
 
 

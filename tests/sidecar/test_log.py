@@ -22,8 +22,6 @@ from structlog.stdlib import ProcessorFormatter
 from kalguard.sidecar.logs import in_this_context, log_config, serving
 from kalguard.sidecar.operator import OperatorFiles
 from tests.redis import redis_server
-from tests.sidecar.test_reload import eventually
-from tests.sidecar.test_service import workers_of
 from tests.support import (
     ALLOW_ALL,
     ATTACK,
@@ -37,6 +35,8 @@ from tests.support import (
     running,
     stop,
     token,
+    until,
+    workers_of,
 )
 
 LARGE = {"messages": [{"role": "user", "content": "What is the weather in Oslo tomorrow? " * 2000}]}
@@ -180,7 +180,7 @@ def test_what_no_request_caused_carries_no_id(tmp_path: Path) -> None:
         for _ in range(5):
             assert client.post(f"{server.url}/v1/prompt/check", json=GOOD_PROMPT).status_code == 200
         (tmp_path / "policy.json").write_text("{")
-        assert eventually(lambda: "the version before stays in force" in server.log())
+        until(lambda: "the version before stays in force" in server.log())
         server.audit_path.unlink()
         server.audit_path.mkdir()
         refused = client.post(f"{server.url}/v1/prompt/check", json=GOOD_PROMPT)
@@ -302,11 +302,11 @@ def test_no_secret_gets_into_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyP
             redis.kill()
             provoke(server, secrets)
             (tmp_path / "policy.json").write_text(json.dumps({"rules": [{"id": secrets["agent token"]}]})[:-1])
-            assert eventually(lambda: "the version before stays in force" in server.log())
+            until(lambda: "the version before stays in force" in server.log())
             server.audit_path.unlink()
             server.audit_path.mkdir()
             provoke(server, secrets)
-            assert eventually(lambda: "traces cannot be exported" in server.log())
+            until(lambda: "traces cannot be exported" in server.log())
             stop(server.process)
             text = server.log()
     for needed in ("store of limits lost", "audit log cannot be written", "traces cannot be exported"):

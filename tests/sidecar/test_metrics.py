@@ -14,13 +14,23 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from kalguard.decision.model import Check
-from kalguard.records.sinks import FileSink, MemorySink
+from kalguard.records.sinks import MemorySink
 from kalguard.sidecar import scrape
 from kalguard.sidecar.app import build
 from kalguard.sidecar.metrics import CAUSES, Metrics
-from tests.sidecar.test_reload import eventually
-from tests.sidecar.test_service import workers_of
-from tests.support import ALLOW_ALL, ATTACK, GOOD_PROMPT, Server, call, free_port, running, settings, wait_until_up
+from tests.support import (
+    ALLOW_ALL,
+    ATTACK,
+    GOOD_PROMPT,
+    Server,
+    call,
+    free_port,
+    running,
+    settings,
+    until,
+    wait_until_up,
+    workers_of,
+)
 
 MAIL = {"messages": [{"role": "user", "content": "Write to alice@example.com about the meeting."}]}
 
@@ -86,7 +96,6 @@ def test_a_check_that_is_not_on_record_is_a_failure_of_the_audit_log(tmp_path: P
     served = build(
         settings(policy_default_deny="false", audit_log_path=str(path)),
         metrics=Metrics(registry),
-        sink=FileSink(str(path)),
     )
     assert call(served).status == 503
     assert value(registry, "kalguard_check_failures_total", check="prompt", cause="audit", effect="denied") == 1
@@ -116,10 +125,7 @@ def test_load_is_what_has_entered_and_not_left() -> None:
     metrics.entered()
     metrics.entered()
     metrics.left()
-    metrics.shed(Check.TOOL)
     assert value(registry, "kalguard_inflight_requests") == 1
-    assert value(registry, "kalguard_shed_total") == 1
-    assert value(registry, "kalguard_check_failures_total", check="tool", cause="overload", effect="denied") == 1
 
 
 def test_files_are_told_as_they_are_in_force(tmp_path: Path) -> None:
@@ -143,29 +149,27 @@ def test_files_are_told_as_they_are_in_force(tmp_path: Path) -> None:
         revoked.write_text("00" * 32 + "\n" + "11" * 32 + "\n")
         policy.write_text(json.dumps({"version": "2", **ALLOW_ALL}))
         second = hashlib.sha256(policy.read_bytes()).hexdigest()
-        assert eventually(lambda: scraped(server, "kalguard_revoked_tokens") == 2)
-        assert eventually(lambda: f'digest="{first}"' not in httpx.get(f"{server.metrics_url}/metrics").text)
+        until(lambda: scraped(server, "kalguard_revoked_tokens") == 2)
+        until(lambda: f'digest="{first}"' not in httpx.get(f"{server.metrics_url}/metrics").text)
         assert scraped(server, "kalguard_policy_info", 'version="2"', f'digest="{second}"') == 1
         taken_up = scraped(server, "kalguard_policy_last_reload_timestamp_seconds", 'file="policy"')
         assert started is not None and taken_up is not None and taken_up > started
 
         policy.write_text("{")
-        assert eventually(lambda: scraped(server, "kalguard_policy_last_reload_successful", 'file="policy"') == 0)
-        assert eventually(
-            lambda: scraped(server, "kalguard_policy_reloads_total", 'file="policy"', 'result="error"') == 2
-        )
+        until(lambda: scraped(server, "kalguard_policy_last_reload_successful", 'file="policy"') == 0)
+        until(lambda: scraped(server, "kalguard_policy_reloads_total", 'file="policy"', 'result="error"') == 2)
         assert scraped(server, "kalguard_policy_info", 'version="2"') == 1
         assert scraped(server, "kalguard_policy_last_reload_timestamp_seconds", 'file="policy"') == taken_up
 
 
 def test_a_worker_that_is_replaced_shows_and_is_not_counted_twice(tmp_path: Path) -> None:
     with running(tmp_path, workers="2", policy_default_deny="false") as server:
-        assert eventually(lambda: scraped(server, "kalguard_workers") == 2)
+        until(lambda: scraped(server, "kalguard_workers") == 2)
         assert scraped(server, "kalguard_worker_starts_total") == 2
         os.kill(workers_of(server)[0], signal.SIGKILL)
         wait_until_up(server)
-        assert eventually(lambda: scraped(server, "kalguard_worker_starts_total") == 3)
-        assert eventually(lambda: scraped(server, "kalguard_workers") == 2)
+        until(lambda: scraped(server, "kalguard_worker_starts_total") == 3)
+        until(lambda: scraped(server, "kalguard_workers") == 2)
 
 
 def test_who_connects_and_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

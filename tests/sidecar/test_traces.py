@@ -12,8 +12,7 @@ import pytest
 
 from kalguard.sidecar import otlp, traces
 from tests.collector import Collector, collector
-from tests.sidecar.test_reload import eventually
-from tests.support import ATTACK, GOOD_PROMPT, ROOT, Server, bearer, environment, free_port, running, stop, token
+from tests.support import ATTACK, GOOD_PROMPT, ROOT, Server, bearer, environment, free_port, running, stop, token, until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
@@ -31,8 +30,8 @@ def named(spans: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [span for span in spans if span["name"] == name]
 
 
-def arrived(to: Collector, count: int) -> bool:
-    return eventually(lambda: len(to.spans) >= count)
+def arrive(to: Collector, count: int) -> None:
+    until(lambda: len(to.spans) >= count)
 
 
 def ask(server: Server, body: object = GOOD_PROMPT, path: str = "/v1/prompt/check", **headers: str) -> int:
@@ -47,7 +46,7 @@ def test_a_check_is_part_of_the_caller_s_trace(tmp_path: Path, monkeypatch: pyte
             before = time.time_ns()
             assert ask(server, traceparent=PARENT, **{"x-kalguard-request-id": "mine-1"}) == 200
             after = time.time_ns()
-            assert arrived(to, 2)
+            arrive(to, 2)
     (outer,) = named(to.spans, "POST /v1/prompt/check")
     (inner,) = named(to.spans, "run_guardrail")
     assert (outer["trace"], outer["parent"], outer["kind"], outer["service"]) == (TRACE, CALLER, SERVER, "kalguard")
@@ -80,7 +79,7 @@ def test_refusals_are_traced_and_only_failures_are_errors(tmp_path: Path, monkey
             server.audit_path.unlink()
             server.audit_path.mkdir()
             assert ask(server, {"toolName": "t"}, "/v1/tool/check") == 503
-            assert arrived(to, 6)
+            arrive(to, 6)
     codes = [(s["attributes"]["kalguard.code"], s["failed"]) for s in named(to.spans, "run_guardrail")]
     assert codes == [("PROMPT_BLOCKED", False), ("AUTH_FAILED", False), ("UNAVAILABLE", True)]
     (failed,) = named(to.spans, "POST /v1/tool/check")
@@ -105,7 +104,7 @@ def test_nothing_that_an_agent_says_is_on_a_span(tmp_path: Path, monkeypatch: py
             assert ask(server, prompt, traceparent=PARENT, **headers) == 200
             call = {"toolName": "quagmire", "arguments": {"marmalade": "zanzibar"}}
             assert ask(server, call, "/v1/tool/check", traceparent=PARENT, **headers) == 200
-            assert arrived(to, 4)
+            arrive(to, 4)
     sent = b"".join(to.bodies)
     assert b"run_guardrail" in sent
     assert [word for word in (*words, mine, mine.rpartition(".")[2]) if word.encode() in sent] == []
@@ -136,7 +135,7 @@ def test_a_malformed_traceparent_is_ignored(
     headers = [*bearer().items(), ("x-kalguard-request-id", name), *(("traceparent", value) for value in given)]
     reply = server.post("/v1/prompt/check", GOOD_PROMPT, headers)  # type: ignore[arg-type]
     assert reply.status_code == 200
-    assert arrived(to, seen + 2)
+    arrive(to, seen + 2)
     (inner,) = [span for span in to.spans if span["attributes"].get("kalguard.request_id") == name]
     (outer,) = [span for span in to.spans if span["id"] == inner["parent"]]
     assert (outer["parent"], outer["trace"] in (TRACE, "1" * 32, "0" * 32)) == ("", False)
@@ -147,7 +146,7 @@ def test_a_caller_that_does_not_sample_gets_no_spans(traced: tuple[Server, Colle
     server, to = traced
     assert ask(server, traceparent=f"00-{'2' * 32}-{CALLER}-00") == 200
     assert ask(server, traceparent=f"00-{'3' * 32}-{CALLER}-01") == 200
-    assert eventually(lambda: any(span["trace"] == "3" * 32 for span in to.spans))
+    until(lambda: any(span["trace"] == "3" * 32 for span in to.spans))
     assert not any(span["trace"] == "2" * 32 for span in to.spans)
 
 
@@ -173,14 +172,14 @@ def test_a_collector_that_is_gone_is_one_line_and_delays_nothing(
     with running(tmp_path, policy_default_deny="false", log_level="debug") as server:
         for _ in range(20):
             assert ask(server) == 200
-        assert eventually(lambda: "traces cannot be exported" in server.log())
+        until(lambda: "traces cannot be exported" in server.log())
         for _ in range(3):  # batches that fail anew
             assert ask(server) == 200
             time.sleep(1.2)
         assert server.log().count("traces cannot be exported") == 1
         with collector(port) as to:
-            assert eventually(lambda: ask(server) == 200 and len(to.spans) > 0)
-            assert eventually(lambda: "traces are exported again" in server.log())
+            until(lambda: ask(server) == 200 and len(to.spans) > 0)
+            until(lambda: "traces are exported again" in server.log())
         assert "hunter" not in server.log()
         assert server.log().count("opentelemetry") == 0
 

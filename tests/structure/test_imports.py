@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "decision": {"wire.codes", "errors", "_core"},
     "counters": {"decision.limits", "decision.quota", "errors"},
     "toolstore": {"decision.registration", "counters.batches", "counters.redis", "errors"},
-    "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors"},
+    "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors", "_core"},
     "sidecar": {"wire", "errors", "config", "decision", "counters", "toolstore", "records"},
     "cli": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "sidecar", "_core"},
 }

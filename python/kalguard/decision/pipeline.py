@@ -5,7 +5,7 @@
             registration of a tool
 
 `admit` needs no body, so that nobody without a token makes us read one. Both end in a `Verdict` and never raise:
-whatever goes wrong in a step is a denial, made in one place (`_refused`). The caller writes the audit record and then
+whatever goes wrong in a step is a denial, made in one place (`refuse`). The caller writes the audit record and then
 replies.
 
 What takes computing goes through a `Run` that the caller chooses, so that it need not be done where others wait; only
@@ -140,7 +140,7 @@ class Pipeline:
             self._identity.confirm(principal)
             daily = await self._quota.take()
         except UNFORESEEN as error:
-            return self._refused(error, check=check, request_id=request_id, principal=principal)
+            return self.refuse(error, check=check, request_id=request_id, principal=principal)
         limits = () if daily is None else (daily,)
         needed = NEEDS[check]
         if daily is not None and daily.exceeded:
@@ -174,6 +174,22 @@ class Pipeline:
     ) -> Verdict:
         """Take up a tool that an agent defines. `parse` and `run` are as for a check."""
         return await self._guarded(admission, self._register, parse, run or here)
+
+    def refuse(
+        self, error: BaseException, *, check: Check, request_id: str, principal: Principal | None = None
+    ) -> Verdict:
+        """The denial that an exception ends in.
+
+        INVARIANT: every exception of a check comes here.
+        """
+        if isinstance(error, Refusal):
+            code, reason = error.code, str(error)
+        else:
+            _log.error("check failed", exc_info=error, extra={"request_id": request_id})
+            code, reason = ErrorCode.INTERNAL, "internal error"
+        return Verdict(
+            check=check, request_id=request_id, at=self._now(), code=code, reason=reason, principal=principal
+        )
 
     def _prompt(self, admission: Admission, request: PromptRequest) -> Verdict:
         count = len(request.messages)
@@ -293,22 +309,9 @@ class Pipeline:
                 return await self._count(admission, outcome)
             return await self._keep(admission, outcome) if isinstance(outcome, _Defined) else outcome
         except UNFORESEEN as error:
-            return self._refused(
+            return self.refuse(
                 error, check=admission.check, request_id=admission.request_id, principal=admission.principal
             )
-
-    def _refused(
-        self, error: BaseException, *, check: Check, request_id: str, principal: Principal | None = None
-    ) -> Verdict:
-        """INVARIANT: every exception of a check comes here and becomes a denial."""
-        if isinstance(error, Refusal):
-            code, reason = error.code, str(error)
-        else:
-            _log.error("check failed", exc_info=error, extra={"request_id": request_id})
-            code, reason = ErrorCode.INTERNAL, "internal error"
-        return Verdict(
-            check=check, request_id=request_id, at=self._now(), code=code, reason=reason, principal=principal
-        )
 
     def _verdict(
         self,

@@ -2,10 +2,12 @@
 
 `AuditLog` gives each record its id, encodes it and hands it to a sink (`records.sinks`). A record that cannot be
 written raises `AuditUnavailable`, and what it was about must then be refused. Records hold counts, categories,
-scores and rule ids: never what was said, nor the token.
+scores and rule ids: never what was said, nor the token. Lines are pure ASCII, so that nothing in a record ends a line
+or speaks to a terminal, whoever reads it.
 """
 
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -24,15 +26,15 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 
 class AuditSink(Protocol):
-    """Takes whole lines, in order."""
+    """Takes records, in order."""
 
-    def write(self, line: bytes) -> None:
-        """Put a line, without its line feed, where a killed process leaves it. Raises `AuditUnavailable`."""
+    async def write(self, record: bytes, *, sign: bool = False) -> None:
+        """Put a record where a killed process leaves it. `sign`: sign it, given a key. Raises `AuditUnavailable`."""
 
     def is_working(self) -> bool:
-        """Whether the next line can be expected to be taken."""
+        """Whether the next record can be expected to be taken."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of what is held open."""
 
 
@@ -42,10 +44,11 @@ class AuditLog:
     def __init__(self, sink: AuditSink, *, clock: Callable[[], float]) -> None:
         self._sink = sink
         self._clock = clock
+        self._has_begun = False
 
-    def record_check(self, verdict: Verdict) -> None:
+    async def record_check(self, verdict: Verdict) -> None:
         """Write the one record of a check. Raises `AuditUnavailable`."""
-        self._write(
+        await self._write(
             AuditRecord(
                 id=_event_id(),
                 type=_type_of(verdict),
@@ -58,31 +61,49 @@ class AuditLog:
             )
         )
 
-    def record_event(self, event: EventType, *, decision: str, reason: str, metadata: dict[str, Any]) -> None:
+    async def record_event(
+        self, event: EventType, *, decision: str, reason: str, metadata: dict[str, Any], sign: bool = False
+    ) -> None:
         """Write something that happened to the service itself. Raises `AuditUnavailable`."""
-        self._write(
-            AuditRecord(
-                id=_event_id(),
-                type=event,
-                timestamp=rfc3339(datetime.fromtimestamp(self._clock(), UTC)),
-                agent_id=None,
-                request_id=None,
-                decision=decision,
-                reason=reason,
-                metadata=metadata,
-            )
+        record = AuditRecord(
+            id=_event_id(),
+            type=event,
+            timestamp=rfc3339(datetime.fromtimestamp(self._clock(), UTC)),
+            agent_id=None,
+            request_id=None,
+            decision=decision,
+            reason=reason,
+            metadata=metadata,
         )
+        await self._write(record, sign=sign)
+
+    async def record_checkpoint(self) -> None:
+        """Sign what was written so far. Raises `AuditUnavailable`."""
+        await self.record_event("audit_checkpoint", decision="allow", reason="checkpoint", metadata={}, sign=True)
 
     def is_working(self) -> bool:
         """Whether the next record can be expected to be taken."""
         return self._sink.is_working()
 
-    def close(self) -> None:
-        """Close the sink."""
-        self._sink.close()
+    async def close(self) -> None:
+        """Say, if anything was said, that there is no more to come, and close the sink. Raises `AuditUnavailable`."""
+        try:
+            if self._has_begun:
+                reason = "writer stopped"
+                await self.record_event("audit_closed", decision="allow", reason=reason, metadata={}, sign=True)
+        finally:
+            await self._sink.close()
 
-    def _write(self, record: AuditRecord) -> None:
-        self._sink.write(_ENCODER.encode(record))
+    async def _write(self, record: AuditRecord, *, sign: bool = False) -> None:
+        await self._sink.write(_encoded(record), sign=sign)
+        self._has_begun = True
+
+
+def _encoded(record: AuditRecord) -> bytes:
+    line = _ENCODER.encode(record)
+    if not line.isascii():
+        line = json.dumps(msgspec.json.decode(line), separators=(",", ":")).encode("ascii")
+    return line.replace(b"\x7f", b"\\u007f")
 
 
 def _event_id() -> str:

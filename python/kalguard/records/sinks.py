@@ -1,159 +1,187 @@
-"""Where audit lines go: a file, standard output, or memory.
+"""Where audit records go: a file, standard output, or memory.
 
-`FileSink` appends each line with one `write`, under a lock that all worker processes take, so that their lines never
-mix and a killed process leaves whole ones. A line cut short (a full disk) is closed off by whoever writes next. When
-the file was renamed away, as rotation does, it is made anew. A sink that failed tries again with the next line.
-`write` reaches the system, so that a kill loses nothing; what a power loss may take is the `fsync` setting's business.
+`WriterSink` hands records to the writer of `kalguard._core`, whose thread seals them into its chain and appends them in
+the order in which they came, those that wait together in one write; `write` ends when that has reached the system, so
+that a kill loses nothing (what a power loss may take is the `fsync` setting's business). A writer that does not get
+on, since the disk hangs, costs those who wait two seconds and those who come after nothing: their records are refused
+until it does.
 """
 
-import fcntl
-import os
-import select
-import stat
+import asyncio
+import secrets
 from collections import deque
-from contextlib import suppress
-from errno import ENOSPC
+from typing import Protocol
 
+import msgspec
+
+from kalguard._core import AuditChain, AuditWriter
 from kalguard.errors import AuditUnavailable
 
 MEMORY_RECORDS = 10_000
-STDOUT_WAIT_SECONDS = 1.0
-# Not blocking: what is no ordinary file must not hold up the service; an ordinary one knows no difference.
-_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+WAIT_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
 
 
-class FileSink:
-    """Appends to a file, which is created with mode 0600.
+class ChainOptions(msgspec.Struct, frozen=True):
+    """How lines are chained.
 
-    `fsync` is `always` (a line is on disk before `write` ends), `interval` (when `sync` is called, and at the end) or
-    `off`.
+    `key` is the seed of the Ed25519 key that some are signed with. `depth` is 1 where the chain's members are members
+    of the record, 2 where they are members of its last member.
     """
 
-    def __init__(self, path: str, *, fsync: str = "off") -> None:
-        """Open nothing yet: a path that cannot be opened is a sink that does not work, not an error at start."""
-        self._path = path
-        self._fsync = fsync
-        self._fd: int | None = None
-        self._working = True
-
-    def write(self, line: bytes) -> None:
-        try:
-            fd = self._current()
-            _append(fd, line)
-            if self._fsync == "always":
-                os.fdatasync(fd)
-        except OSError as error:
-            self._working = False
-            raise AuditUnavailable(f"audit log cannot be written: {error.strerror}") from error
-        self._working = True
-
-    def is_working(self) -> bool:
-        """Whether the file can be opened now, and the last line was taken or there is room again.
-
-        The second part matters: a service that is taken out of rotation gets no line to try again with.
-        """
-        try:
-            fd = self._current()
-            return self._working or _has_room(fd)
-        except OSError:
-            return False
-
-    def descriptor(self) -> int | None:
-        """A descriptor of its own for whoever forces the file to disk, to be closed there; `None` if none is open."""
-        return None if self._fd is None else os.dup(self._fd)
-
-    def close(self) -> None:
-        if self._fd is None:
-            return
-        if self._fsync == "interval":
-            with suppress(OSError):
-                os.fdatasync(self._fd)
-        os.close(self._fd)
-        self._fd = None
-
-    def _current(self) -> int:
-        """The descriptor of the file that has the path now."""
-        if self._fd is not None:
-            if self._is_current(self._fd):
-                return self._fd
-            self.close()
-        self._fd = os.open(self._path, _FLAGS, 0o600)
-        return self._fd
-
-    def _is_current(self, fd: int) -> bool:
-        try:
-            there = os.stat(self._path)
-        except FileNotFoundError:
-            return False
-        ours = os.fstat(fd)
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+    key: bytes | None = None
+    depth: int = 1
 
 
-def _append(fd: int, line: bytes) -> None:
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    try:
-        data = (b"\n" if _ends_mid_line(fd) else b"") + line + b"\n"
-        if os.write(fd, data) != len(data):
-            raise OSError(ENOSPC, os.strerror(ENOSPC))
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
+class WriterWatcher(Protocol):
+    """Is told how the writing goes."""
+
+    def audit_written(self, count: int, seconds: float) -> None:
+        """`count` records were written together, in so many seconds."""
+
+    def audit_failed(self, count: int) -> None:
+        """`count` records could not be written."""
+
+    def audit_queued(self, depth: int) -> None:
+        """So many records wait to be written. Told after each write, and when one takes too long."""
 
 
-def _ends_mid_line(fd: int) -> bool:
-    """Whether somebody's last line was cut short."""
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-        return False
-    return os.pread(fd, 1, status.st_size - 1) != b"\n"
+class WriterSink:
+    """Hands records to a writer, and waits for it in the event loop."""
 
+    def __init__(self, writer: AuditWriter, watcher: WriterWatcher | None = None) -> None:
+        self._writer = writer
+        self._watcher = watcher
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[tuple[int, float, asyncio.Future[None]]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
+        self._is_stuck = False
 
-def _has_room(fd: int) -> bool:
-    return stat.S_ISREG(os.fstat(fd).st_mode) and os.fstatvfs(fd).f_bavail > 0
-
-
-class StdoutSink:
-    """Writes to standard output, for a collector that reads it. One that stops reading is an error after a second."""
-
-    def __init__(self, fd: int = 1) -> None:
-        self._fd = fd
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
-        self._torn = False
-        self._working = True
-
-    def write(self, line: bytes) -> None:
-        data = memoryview((b"\n" if self._torn else b"") + line + b"\n")
-        try:
-            while data:
-                if not self._poll.poll(STDOUT_WAIT_SECONDS * 1000):
-                    raise TimeoutError(0, "nobody reads it")
-                data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]  # what surely does not block
-                self._torn = bool(data)
-        except OSError as error:
-            self._working = False
-            raise AuditUnavailable(f"standard output cannot be written: {error.strerror}") from error
-        self._working = True
+    async def write(self, record: bytes, *, sign: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._attend(loop)
+        if self._is_stuck:
+            raise self._failed("it does not get on")
+        ticket = self._writer.submit(record, sign)
+        written: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((ticket, loop.time() + WAIT_SECONDS, written))
+        if self._watch is None:
+            self._watch = loop.call_later(WAIT_SECONDS, self._give_up, loop)
+        await written
 
     def is_working(self) -> bool:
-        """Whether the last line was taken, or could be now."""
-        return self._working or bool(self._poll.poll(0) == [(self._fd, select.POLLOUT)])
+        """Whether the next record can be expected to be taken."""
+        return not self._is_stuck and self._writer.is_working()
 
-    def close(self) -> None:
-        """Leave standard output open: it is not ours."""
+    @property
+    def unsigned(self) -> int:
+        """Lines since the last signed one; 0 without a key."""
+        return self._writer.unsigned
+
+    def sync(self) -> None:
+        """Force what was written to disk. Blocks. Raises `OSError`."""
+        self._writer.sync()
+
+    async def close(self) -> None:
+        """Write what waits, for a second at most."""
+        await asyncio.to_thread(self._writer.close, CLOSE_SECONDS)
+        self._settle()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._loop is not None:
+            self._loop.remove_reader(self._writer.fileno())
+            self._loop = None
+
+    def _attend(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for the writer in this loop."""
+        self._waiting.clear()
+        self._watch = None
+        self._loop = loop
+        loop.add_reader(self._writer.fileno(), self._settle)
+
+    def _settle(self) -> None:
+        """Tell whoever waits what became of their records."""
+        for through, count, problem, seconds in self._writer.outcomes():
+            self._is_stuck = False
+            if self._watcher is not None and problem is None and count:
+                self._watcher.audit_written(count, seconds)
+            while self._waiting and self._waiting[0][0] <= through:
+                _, _, written = self._waiting.popleft()
+                if problem is None:
+                    _give(written, None)
+                else:
+                    _give(written, self._failed(problem))
+        self._tell_queued()
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse whoever has waited too long. What is not being written yet will not be."""
+        now, self._watch = loop.time(), None
+        while self._waiting and self._waiting[0][1] <= now:
+            ticket, _, written = self._waiting.popleft()
+            self._writer.withdraw(ticket)
+            self._is_stuck = True
+            _give(written, self._failed("it does not get on"))
+        if self._waiting:
+            self._watch = loop.call_at(self._waiting[0][1], self._give_up, loop)
+        self._tell_queued()
+
+    def _tell_queued(self) -> None:
+        if self._watcher is not None:
+            self._watcher.audit_queued(self._writer.queued)
+
+    def _failed(self, problem: str) -> AuditUnavailable:
+        if self._watcher is not None:
+            self._watcher.audit_failed(1)
+        return AuditUnavailable(f"audit log cannot be written: {problem}")
+
+
+def file_sink(
+    path: str, options: ChainOptions | None = None, *, fsync: str = "off", watcher: WriterWatcher | None = None
+) -> WriterSink:
+    """Append to a file, which is created with mode 0600.
+
+    `fsync` is `always` (a record is on disk before `write` ends), `interval` (when `sync` is called) or `off`. A path
+    that cannot be opened is a sink that does not work, not an error.
+    """
+    options = options or ChainOptions()
+    writer = AuditWriter.file(path, chain=_chain_id(), key=options.key, depth=options.depth, sync=fsync == "always")
+    return WriterSink(writer, watcher)
+
+
+def stdout_sink(options: ChainOptions | None = None, *, watcher: WriterWatcher | None = None) -> WriterSink:
+    """Write to standard output, for a collector that reads it. One that stops reading is an error after a second."""
+    options = options or ChainOptions()
+    return WriterSink(AuditWriter.stdout(chain=_chain_id(), key=options.key, depth=options.depth), watcher)
 
 
 class MemorySink:
     """Keeps the last `MEMORY_RECORDS` lines. They are gone with the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: ChainOptions | None = None) -> None:
+        options = options or ChainOptions()
+        self._chain = AuditChain(chain=_chain_id(), key=options.key, depth=options.depth)
         self.lines: deque[bytes] = deque(maxlen=MEMORY_RECORDS)
 
-    def write(self, line: bytes) -> None:
-        self.lines.append(line)
+    async def write(self, record: bytes, *, sign: bool = False) -> None:
+        self.lines.append(self._chain.seal(record, sign))
 
     def is_working(self) -> bool:
         """Always."""
         return True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """There is nothing to let go of."""
+
+
+def _chain_id() -> str:
+    return f"wrt_{secrets.token_hex(12)}"
+
+
+def _give(written: asyncio.Future[None], problem: AuditUnavailable | None) -> None:
+    if written.done():  # whoever waited is gone
+        return
+    if problem is None:
+        written.set_result(None)
+    else:
+        written.set_exception(problem)

@@ -34,13 +34,14 @@ from kalguard.decision.limits import ToolLimits
 from kalguard.decision.pipeline import Pipeline
 from kalguard.decision.quota import DailyQuota
 from kalguard.decision.registration import RegisteredTools, Registrations
-from kalguard.errors import ConfigError, Unavailable
+from kalguard.errors import AuditUnavailable, ConfigError, Unavailable
 from kalguard.records.audit import AuditLog, AuditSink
-from kalguard.records.sinks import FileSink, MemorySink, StdoutSink
+from kalguard.sidecar.audit import audit_work, sink_for
 from kalguard.sidecar.background import Repeated
 from kalguard.sidecar.errors import exception_handlers
 from kalguard.sidecar.folders import FolderWatch
 from kalguard.sidecar.health import PolicyInForce, health_handlers
+from kalguard.sidecar.load import Load
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.openapi import openapi_handler
 from kalguard.sidecar.operator import OperatorFiles
@@ -56,9 +57,9 @@ COUNTERS = "SIDECAR_COUNTERS"  # environment variable with the path of the table
 INSTANCE = "SIDECAR_INSTANCE"  # environment variable with the name of this instance among replicas
 DRAIN_MARKER = "SIDECAR_DRAIN_MARKER"  # environment variable with the path of a file that exists while draining
 TOOLS_FILE = "SIDECAR_TOOLS_FILE"  # environment variable with the path of the file that registered tools are kept in
-FSYNC_SECONDS = 1.0
 PARENT_SECONDS = 0.5
 LARGE_BODY_THREADS = 2
+_log = logging.getLogger(__name__)
 
 
 def create() -> Litestar:
@@ -100,17 +101,17 @@ def build(
     processes; without them and without Redis, registered tools are known to this one only. `work` is done in the
     background beside what the settings ask for. `traces`, if there are any, are closed with the app.
     """
-    sink = sink or sink_for(settings)
+    sink = sink or sink_for(settings, metrics)
     audit = AuditLog(sink, clock=time.time)
-    metrics.describe(monitors=settings.firewall_mode == "monitor", sink=_kind_of_sink(settings))
+    metrics.describe(
+        monitors=settings.firewall_mode == "monitor", sink="stdout" if settings.audit_log_path == "-" else "file"
+    )
     files = OperatorFiles(settings, audit=audit, metrics=metrics)
     executor = ThreadPoolExecutor(LARGE_BODY_THREADS, "large-body")
-    work = list(work)
+    work = [*work, *audit_work(settings, sink, audit)]
     if files.followed:
         watch = FolderWatch(files.followed, settings.policy_watch_interval_ms / 1000)
         work.append(Repeated("watch", watch.wait, files.refresh))
-    if settings.audit_fsync == "interval" and isinstance(sink, FileSink):
-        work.append(Repeated("fsync", partial(asyncio.sleep, FSYNC_SECONDS), partial(_force_to_disk, sink)))
     own = own or MemoryCounters(uptime)
     shared = _shared_counters(settings, own, metrics)
     replicated = RedisRegistrations(settings.redis_url) if settings.redis_url is not None else None
@@ -128,7 +129,10 @@ def build(
         registered=RegisteredTools(replicated or registrations or MemoryRegistrations()),
         clock=time.time,
     )
-    prompt, tool, register = check_routes(pipeline, audit=audit, metrics=metrics, executor=executor, traces=traces)
+    load = Load(checks=settings.max_concurrent_checks, body_bytes=settings.max_buffered_bytes, watcher=metrics)
+    prompt, tool, register = check_routes(
+        pipeline, audit=audit, metrics=metrics, executor=executor, load=load, traces=traces
+    )
     parts = {**files.parts, "audit": audit.is_working, **{item.name: item.is_working for item in work}}
     tasks = [item.run for item in work]
     if shared is not None:
@@ -153,7 +157,9 @@ def build(
         exception_handlers=exception_handlers(),
         lifespan=[
             lambda _: _traced(traces),
-            lambda _: _running(tasks, partial(_let_go, quota, [shared, replicated], executor, audit)),
+            lambda _: _running(
+                files.report_found, tasks, partial(_let_go, quota, [shared, replicated], executor, audit)
+            ),
         ],
         openapi_config=None,
         logging_config=None,
@@ -178,22 +184,6 @@ def keyring_for(settings: Settings) -> Keyring:
     return UnverifiedKeyring() if settings.insecure_unsigned_tokens else ClosedKeyring()
 
 
-def sink_for(settings: Settings) -> AuditSink:
-    """Where audit records go."""
-    if settings.audit_log_path is None:
-        return MemorySink()
-    if settings.audit_log_path == "-":
-        return StdoutSink()
-    return FileSink(settings.audit_log_path, fsync=settings.audit_fsync)
-
-
-def _kind_of_sink(settings: Settings) -> str:
-    """Where audit records go, as metrics call it."""
-    if settings.audit_log_path is None:
-        return "memory"
-    return "stdout" if settings.audit_log_path == "-" else "file"
-
-
 def shared_store(settings: Settings) -> RedisStore | None:
     """The store that replicas share, not yet connected to. Raises `ConfigError` naming the variable."""
     if settings.redis_url is None:
@@ -214,9 +204,12 @@ def _shared_counters(
 
 @asynccontextmanager
 async def _running(
-    work: Sequence[Callable[[], Coroutine[Any, Any, None]]], let_go: Callable[[], Awaitable[None]]
+    first: Callable[[], Awaitable[None]],
+    work: Sequence[Callable[[], Coroutine[Any, Any, None]]],
+    let_go: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
-    """While the app serves, its background work is done; at the end everything is let go of."""
+    """Something is done first; while the app serves, its background work; at the end everything is let go of."""
+    await first()
     tasks = [asyncio.create_task(run()) for run in work]
     yield
     for task in tasks:
@@ -240,28 +233,21 @@ async def _let_go(
     audit: AuditLog,
 ) -> None:
     executor.shutdown(wait=False)
-    audit.close()
     with suppress(Unavailable):  # a lease that is not returned ends at midnight
         await quota.close()
     for store in stores:
         if store is not None:
             await store.close()
+    try:
+        await audit.close()
+    except AuditUnavailable as error:
+        _log.error("audit log is left without its closing record: %s", error)
 
 
 async def _end_without_parent(parent: int) -> None:
     """End this worker when the main process is gone: nobody would reload it, count for it or stop it."""
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-async def _force_to_disk(sink: FileSink) -> None:
-    descriptor = sink.descriptor()
-    if descriptor is None:
-        return
-    try:
-        await asyncio.to_thread(os.fdatasync, descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _mounted(paths: list[str], route: CheckRoute) -> ASGIRouteHandler:

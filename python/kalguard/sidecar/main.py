@@ -28,6 +28,7 @@ from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
 from kalguard.sidecar import traces
 from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
+from kalguard.sidecar.audit import signing_key
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.logs import configure, log_config
 from kalguard.version import VERSION
@@ -127,6 +128,7 @@ def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> N
 def check(settings: Settings) -> None:
     """Look at what the settings name, without which there can be no start. Raises `ConfigError`."""
     keyring_for(settings)
+    signing_key(settings)
     plain_firewall(settings)
     shared_store(settings)
     traces.check(os.environ)

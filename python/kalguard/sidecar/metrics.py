@@ -34,7 +34,7 @@ class Metrics:
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
         self._monitors = False
-        self._sink = "memory"
+        self._sink = "file"
         self._policies: dict[str, tuple[str, str]] = {}
         self._checks = counter("kalguard_checks", "Checks answered", ["check", "decision", "code", "mode"])
         self._duration = histogram(
@@ -62,9 +62,9 @@ class Metrics:
         self._inflight = gauge(
             "kalguard_inflight_requests", "Checks that are being carried out", multiprocess_mode="livesum"
         )
-        self._shed = counter("kalguard_shed", "Checks refused because too many are being carried out")
+        self._shed = counter("kalguard_shed", "Checks refused because there was too much to do")
         self._records = counter("kalguard_audit_records", "Audit records, by what became of them", ["sink", "result"])
-        self._unrecorded = counter("kalguard_audit_records_dropped", "Audit records that could not be written")
+        self._unrecorded = counter("kalguard_audit_records_dropped", "Checks whose record could not be written")
         self._queued = gauge(
             "kalguard_audit_queue_depth", "Audit records that wait to be written", multiprocess_mode="livesum"
         )
@@ -118,21 +118,20 @@ class Metrics:
                 self._failures.labels(check, cause, "denied")
 
     def describe(self, *, monitors: bool, sink: str) -> None:
-        """Say whether the prompt firewall only watches, and which sink (file, stdout, memory) audit records go to."""
+        """Say whether the prompt firewall only watches, and which sink (file, stdout) audit records go to."""
         self._monitors = monitors
         self._sink = sink
         for result in ("ok", "error"):
             self._records.labels(sink, result)
 
-    def checked(self, verdict: Verdict, seconds: float, *, recorded: bool = True) -> None:
-        """Count one answered check. `recorded`: whether the audit log has it."""
+    def checked(self, verdict: Verdict, seconds: float, *, cause: str | None = None) -> None:
+        """Count one answered check. `cause`: of a failure (audit, overload), where the code does not say it."""
         decision = verdict.decision if verdict.sanitized_messages is None else "sanitize"
         mode = "monitor" if self._monitors and verdict.check is Check.PROMPT else "enforce"
         self._checks.labels(verdict.check, decision, verdict.code or "", mode).inc()
         self._duration.labels(verdict.check).observe(seconds)
         if verdict.code in _CODE_CAUSES:
-            cause = _CODE_CAUSES[verdict.code] if recorded else "audit"
-            self._failures.labels(verdict.check, cause, "denied").inc()
+            self._failures.labels(verdict.check, cause or _CODE_CAUSES[verdict.code], "denied").inc()
         for category in {finding.category for finding in verdict.findings}:
             self._detections.labels(category).inc()
         if verdict.shadow is not None and verdict.evaluation is not None:
@@ -152,10 +151,9 @@ class Metrics:
         """Count one check that is at its end."""
         self._inflight.dec()
 
-    def shed(self, check: Check) -> None:
-        """Count one check that was refused because too many are being carried out."""
+    def shed(self) -> None:
+        """Count one check that was refused because there is too much to do."""
         self._shed.inc()
-        self._failures.labels(check, "overload", "denied").inc()
 
     def audit_queued(self, depth: int) -> None:
         """Say how many audit records wait to be written."""
@@ -169,7 +167,10 @@ class Metrics:
     def audit_failed(self, count: int) -> None:
         """Count audit records that could not be written."""
         self._records.labels(self._sink, "error").inc(count)
-        self._unrecorded.inc(count)
+
+    def unrecorded(self) -> None:
+        """Count one check that was denied because its record could not be written."""
+        self._unrecorded.inc()
 
     def store_failed(self, store: str) -> None:
         """Count one call of a store of limits that did not succeed."""

@@ -36,6 +36,7 @@ class OperatorFiles:
         self._metrics = metrics
         self._files: list[LiveFile[Any]] = []
         self._followed: list[LiveFile[Any]] = []
+        self._found: list[Change] = []
         may_allow_all = not settings.policy_default_deny
         self.policy: Callable[[], Policy] = self._use(
             "policy",
@@ -96,6 +97,11 @@ class OperatorFiles:
         """Those that are to be looked at again."""
         return self._followed
 
+    async def report_found(self) -> None:
+        """Put on record which files could not be taken up at the start."""
+        while self._found:
+            await self._report(self._found.pop(0))
+
     async def refresh(self) -> None:
         """Look at the followed files once, at all of them even if one goes wrong."""
         failures: list[BaseException] = []
@@ -106,8 +112,8 @@ class OperatorFiles:
                 failures.append(error)
                 continue
             if change is not None:
-                self._report(change)
                 self._tell_what_is_in_force()
+                await self._report(change)
         if failures:
             raise failures[0]
 
@@ -131,7 +137,7 @@ class OperatorFiles:
         if follow:
             self._followed.append(file)
         if file.problem is not None:
-            self._report(Change(name, None, file.problem))
+            self._found.append(Change(name, None, file.problem))
         else:
             self._metrics.file_found(name, good=True)
         return file
@@ -143,13 +149,13 @@ class OperatorFiles:
         revoked = self.revoked()
         self._metrics.tokens_revoked(len(revoked.digests) if isinstance(revoked, Revocations) else 0)
 
-    def _report(self, change: Change) -> None:
+    async def _report(self, change: Change) -> None:
         good = change.problem is None
         self._metrics.reloaded(change.file, good=good)
         if good:
             _log.info("%s file taken up, sha256 %s", change.file, change.digest)
         try:
-            self._audit.record_event(
+            await self._audit.record_event(
                 "policy_reload" if good else "policy_error",
                 decision="allow" if good else "deny",
                 reason=f"{change.file} file taken up" if good else f"{change.file} file refused",

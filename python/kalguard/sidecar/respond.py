@@ -1,5 +1,7 @@
 """Writes replies: the one shape of `/v1/*`, derived from a verdict."""
 
+import secrets
+
 import msgspec
 from msgspec import UNSET
 
@@ -9,7 +11,9 @@ from kalguard.wire.check import FindingOut, Reply, ReplyData, write_json
 from kalguard.wire.codes import ErrorCode
 
 MAX_FINDINGS = 100  # the gravest ones; a flood of them tells nobody more
-UNAVAILABLE_SECONDS = 5  # after which it is worth asking again when something that a decision needs is down
+# After at most so many seconds it is worth asking again when something that a decision needs is down, or too much is
+# asked. Not all are told the same, or they would all be back together.
+UNAVAILABLE_SECONDS = 5
 _JSON = (b"content-type", b"application/json")
 
 
@@ -72,7 +76,7 @@ def _limit_headers(verdict: Verdict) -> list[tuple[bytes, bytes]]:
     if verdict.exceeded:
         headers.append((b"retry-after", str(max(state.reset_seconds for state in verdict.exceeded)).encode()))
     elif verdict.code is ErrorCode.UNAVAILABLE:
-        headers.append((b"retry-after", str(UNAVAILABLE_SECONDS).encode()))
+        headers.append((b"retry-after", str(1 + secrets.randbelow(UNAVAILABLE_SECONDS)).encode()))
     return headers
 
 

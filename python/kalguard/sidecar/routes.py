@@ -11,7 +11,7 @@ denial.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from functools import partial
 from time import perf_counter
@@ -22,8 +22,9 @@ from litestar.types import Receive, Scope, Send
 
 from kalguard.decision.model import Check, Verdict
 from kalguard.decision.pipeline import Admission, Pipeline, Run, here
-from kalguard.errors import AuditUnavailable, BadRequest, PayloadTooLarge, Refusal
+from kalguard.errors import AuditUnavailable, BadRequest, Overloaded, PayloadTooLarge, Refusal
 from kalguard.records.audit import AuditLog
+from kalguard.sidecar.load import BodyAllowance, Load
 from kalguard.sidecar.logs import in_this_context, serving
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.requests import (
@@ -60,11 +61,13 @@ class CheckRoute:
         audit: AuditLog,
         metrics: Metrics,
         executor: Executor,
+        load: Load,
         thread_from_bytes: int = THREAD_FROM_BYTES,
         traces: Traces | None = None,
     ) -> None:
         self._thread_from_bytes = thread_from_bytes
         self._executor = executor
+        self._load = load
         self._check = check
         self._pipeline = pipeline
         self._decide = decide
@@ -87,18 +90,34 @@ class CheckRoute:
     async def _check_request(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         started = perf_counter()
         trace = None if self._traces is None else self._traces.begin(scope["headers"])
-        admission = await self._pipeline.admit(self._check, request_id, partial(bearer_token_of, scope["headers"]))
-        if isinstance(admission, Verdict):
-            reply = self._conclude(admission, perf_counter() - started, trace)
+        principal = None
+        try:
+            with self._load.check():
+                admission = await self._pipeline.admit(
+                    self._check, request_id, partial(bearer_token_of, scope["headers"])
+                )
+                if isinstance(admission, Verdict):
+                    reply = await self._conclude(admission, started, trace)
+            if isinstance(admission, Verdict):
+                await _discard_body(receive)
+                return reply
+            principal = admission.principal
+            with self._load.body(_announced(scope["headers"])) as allowance:
+                body = await _read_body(receive, allowance)
+                with self._load.check():
+                    if trace is not None:
+                        trace.judging()
+                    verdict = await self._decide(admission, partial(self._parse, body), self._runner_for(body))
+                    return await self._conclude(verdict, started, trace)
+        except Overloaded as error:
+            turned_away = self._pipeline.refuse(error, check=self._check, request_id=request_id, principal=principal)
+            reply = await self._conclude(turned_away, started, trace, cause="overload")
             await _discard_body(receive)
             return reply
-        body = await _read_body(receive)
-        parse = partial(self._parse, body)
-        if trace is not None:
-            trace.judging()
+
+    def _runner_for(self, body: bytes | Refusal) -> Run:
         is_large = isinstance(body, bytes) and len(body) >= self._thread_from_bytes
-        verdict = await self._decide(admission, parse, self._in_a_thread if is_large else here)
-        return self._conclude(verdict, perf_counter() - started, trace)
+        return self._in_a_thread if is_large else here
 
     async def _in_a_thread(self, step: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._executor, in_this_context(step))
@@ -108,18 +127,20 @@ class CheckRoute:
             raise body
         return self._read(body)
 
-    def _conclude(self, verdict: Verdict, seconds: float, trace: CheckTrace | None) -> Answer:
-        recorded = True
+    async def _conclude(
+        self, verdict: Verdict, started: float, trace: CheckTrace | None, *, cause: str | None = None
+    ) -> Answer:
+        """Put a check on record and count it. `cause`: of a failure, where the code does not say it."""
         try:
-            self._audit.record_check(verdict)
+            await self._audit.record_check(verdict)
         except AuditUnavailable as error:
-            recorded = False
+            cause = "audit"
             _log.error("%s", error)
-            self._metrics.audit_failed(1)
+            self._metrics.unrecorded()
             verdict = msgspec.structs.replace(
                 verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limits=()
             )
-        self._metrics.checked(verdict, seconds, recorded=recorded)
+        self._metrics.checked(verdict, perf_counter() - started, cause=cause)
         reply = answer(verdict)
         if trace is not None:
             trace.ended(verdict, reply.status)
@@ -127,13 +148,21 @@ class CheckRoute:
 
 
 def check_routes(
-    pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor, traces: Traces | None = None
+    pipeline: Pipeline,
+    *,
+    audit: AuditLog,
+    metrics: Metrics,
+    executor: Executor,
+    load: Load,
+    traces: Traces | None = None,
 ) -> tuple[CheckRoute, CheckRoute, CheckRoute]:
     """The routes for prompts, for tool calls and for registering tools.
 
     `executor` judges large bodies, and compiles whatever is registered.
     """
-    route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor, traces=traces)
+    route = partial(
+        CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor, load=load, traces=traces
+    )
     return (
         route(Check.PROMPT, decide=pipeline.check_prompt, read=read_prompt),
         route(Check.TOOL, decide=pipeline.check_tool, read=read_tool_call),
@@ -141,8 +170,15 @@ def check_routes(
     )
 
 
-async def _read_body(receive: Receive) -> bytes | Refusal:
-    """The whole body, or why there is none."""
+def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """The length that a body is said to have; 0 where that is not said, or more than any may have."""
+    given = [value for name, value in headers if name == b"content-length"]
+    length = int(given[0]) if len(given) == 1 and given[0].isdigit() and len(given[0]) < 10 else 0
+    return length if length <= MAX_BODY_BYTES else 0
+
+
+async def _read_body(receive: Receive, allowance: BodyAllowance) -> bytes | Refusal:
+    """The whole body, or why there is none. Raises `Overloaded`."""
     chunks: list[bytes] = []
     size, more = 0, True
     try:
@@ -157,6 +193,7 @@ async def _read_body(receive: Receive) -> bytes | Refusal:
                     if more:
                         await _discard_body(receive)
                     return PayloadTooLarge(f"body is larger than {MAX_BODY_BYTES} bytes")
+                allowance.take(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         return BadRequest(f"body did not arrive within {BODY_SECONDS:.0f} seconds")

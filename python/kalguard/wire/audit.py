@@ -15,6 +15,8 @@ EventType = Literal[
     "tool_registered",
     "policy_error",
     "policy_reload",
+    "audit_checkpoint",
+    "audit_closed",
 ]
 
 

@@ -3,6 +3,7 @@
 use kalguard_core::error::CompileError;
 use pyo3::prelude::*;
 
+pyo3::import_exception!(kalguard.errors, AuditUnavailable);
 pyo3::import_exception!(kalguard.errors, BadRequest);
 pyo3::import_exception!(kalguard.errors, PatternError);
 pyo3::import_exception!(kalguard.errors, PolicyError);

@@ -4,6 +4,7 @@
 //! small frozen object. The contract, with every argument explained, is `python/kalguard/_core.pyi`.
 
 mod arguments;
+mod audit;
 mod error;
 mod policy;
 mod scanner;
@@ -27,6 +28,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PanicException", module.py().get_type::<PanicException>())?;
     module.add("ACTIONS", PyTuple::new(module.py(), ACTIONS)?)?;
     module.add_class::<arguments::Arguments>()?;
+    module.add_class::<audit::AuditChain>()?;
+    module.add_class::<audit::AuditWriter>()?;
     module.add_class::<scanner::Scanner>()?;
     module.add_class::<scanner::Scan>()?;
     module.add_class::<policy::PolicySet>()?;

@@ -1,0 +1,150 @@
+//! A file that several processes append to. Each holds a lock while it writes, so that lines never mix; a line that
+//! somebody left cut short (a full disk, a kill) is closed off by whoever writes next. A file that was renamed away, as
+//! rotation does, is made anew.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, fstatvfs, open, stat};
+use rustix::io::{Errno, pread, retry_on_intr, write};
+
+use crate::chain::{Digest, digest};
+use crate::writer::Before;
+
+/// A last line that is longer than this is not read back: no record is.
+const LAST_LINE_MAX: u64 = 1024 * 1024;
+
+/// A path, and what is open there.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    fd: OwnedFd,
+    is_begun: bool,
+    is_handed_out: bool,
+}
+
+impl LogFile {
+    /// Open nothing yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), open: None }
+    }
+
+    /// Take the lock, waiting for it, and look where the file ends. [`end`](Self::end) gives it back.
+    pub fn begin(&mut self) -> io::Result<Before> {
+        let open = self.current()?;
+        retry_on_intr(|| flock(&open.fd, FlockOperation::LockExclusive))?;
+        look(open).inspect_err(|_| unlock(&open.fd))
+    }
+
+    /// Append whole lines. On an error, the number of bytes that were written before it comes with it.
+    pub fn append(&mut self, data: &[u8]) -> Result<(), (usize, io::Error)> {
+        let Some(open) = self.open.as_mut() else { return Err((0, io::ErrorKind::NotConnected.into())) };
+        let mut written = 0;
+        while let Some(rest) = data.get(written..).filter(|rest| !rest.is_empty()) {
+            written += retry_on_intr(|| write(&open.fd, rest)).map_err(|error| (written, error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Give the lock back. `begun`: a line of this writer stands in the file.
+    pub fn end(&mut self, begun: bool) {
+        if let Some(open) = self.open.as_mut() {
+            open.is_begun |= begun;
+            unlock(&open.fd);
+        }
+    }
+
+    /// Force what was written to disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.open.as_ref().map_or(Ok(()), |open| Ok(retry_on_intr(|| fdatasync(&open.fd))?))
+    }
+
+    /// A descriptor for forcing the file to disk elsewhere, once for each file that is opened.
+    pub fn new_descriptor(&mut self) -> Option<OwnedFd> {
+        let open = self.open.as_mut().filter(|open| !open.is_handed_out)?;
+        let copy = open.fd.try_clone().ok()?;
+        open.is_handed_out = true;
+        Some(copy)
+    }
+
+    /// Whether the file can be opened now, and, unless `working` says that the last line was taken, has room.
+    pub fn is_ready(&mut self, working: bool) -> bool {
+        self.current().is_ok_and(|open| working || has_room(&open.fd))
+    }
+
+    /// What has the path now.
+    fn current(&mut self) -> io::Result<&mut Open> {
+        let kept = match self.open.take() {
+            Some(open) if is_at(&open.fd, &self.path)? => open,
+            _ => {
+                // Not blocking: what is no ordinary file must not hold up the writer; an ordinary one knows no difference.
+                let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                let fd = retry_on_intr(|| open(&self.path, flags, Mode::RUSR | Mode::WUSR))?;
+                Open { fd, is_begun: false, is_handed_out: false }
+            }
+        };
+        Ok(self.open.insert(kept))
+    }
+}
+
+fn unlock(fd: &OwnedFd) {
+    flock(fd, FlockOperation::Unlock).unwrap_or(()); // a descriptor that is open can be unlocked
+}
+
+fn is_at(fd: impl AsFd, path: &Path) -> io::Result<bool> {
+    let ours = fstat(fd)?;
+    match stat(path) {
+        Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn look(open: &Open) -> io::Result<Before> {
+    let status = fstat(&open.fd)?;
+    let size = u64::try_from(status.st_size).unwrap_or(0);
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile || size == 0 {
+        return Ok(Before { torn: false, opens: (!open.is_begun).then_some(None) });
+    }
+    let torn = read_back(&open.fd, size - 1, size)? != b"\n";
+    let opens = if open.is_begun { None } else { Some(Some(last_line(&open.fd, size, torn)?)) };
+    Ok(Before { torn, opens })
+}
+
+/// Digest of the last line, whole or not.
+fn last_line(fd: &OwnedFd, size: u64, torn: bool) -> io::Result<Digest> {
+    let end = if torn { size } else { size - 1 };
+    let mut reach = 4096;
+    loop {
+        let start = end.saturating_sub(reach);
+        let tail = read_back(fd, start, end)?;
+        match tail.iter().rposition(|&byte| byte == b'\n') {
+            Some(feed) => return Ok(digest(tail.get(feed + 1..).unwrap_or_default())),
+            None if start == 0 || reach >= LAST_LINE_MAX => return Ok(digest(&tail)),
+            None => reach *= 4,
+        }
+    }
+}
+
+fn read_back(fd: &OwnedFd, start: u64, end: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match retry_on_intr(|| pread(fd, &mut *rest, start + filled as u64))? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => filled += read,
+        }
+    }
+    Ok(bytes)
+}
+
+fn has_room(fd: &OwnedFd) -> bool {
+    let regular = fstat(fd).is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::RegularFile);
+    regular && fstatvfs(fd).is_ok_and(|system| system.f_bavail > 0)
+}
