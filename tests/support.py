@@ -138,6 +138,16 @@ def call(
     return Reply(sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:]))
 
 
+def start_and_end(target: Litestar) -> None:
+    """What a server does with an app before the first request and after the last."""
+
+    async def run() -> None:
+        async with target.lifespan():
+            pass
+
+    asyncio.run(run())
+
+
 def records(sink: MemorySink) -> list[dict[str, Any]]:
     """What an audit log in memory holds."""
     return [json.loads(line) for line in sink.lines]

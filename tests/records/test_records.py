@@ -92,7 +92,7 @@ def _with_an_allowance(make: type[DailyQuota], *parts: Any, **options: Any) -> D
 def test_a_record_has_the_documented_fields() -> None:
     record = recorded(PROMPT, GOOD_PROMPT)
     said = ["id", "type", "timestamp", "agentId", "requestId", "decision", "reason", "metadata"]
-    assert list(record) == [*said, "chain", "seq", "prev", "opens"]
+    assert list(record) == [*said, "chain", "seq", "prev"]
     assert re.fullmatch(r"evt_[0-9a-f]{24}", record["id"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record["timestamp"])
     assert record["agentId"] == "agent-1"

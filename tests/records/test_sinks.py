@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,26 @@ def test_whoever_stops_waiting_disturbs_nobody(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert len(lines(tmp_path / "audit.jsonl")) == 2
+
+
+def test_what_is_not_written_whole_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    sink = file_sink(str(path))
+    write(sink, b'{"n":1}')
+    size = path.stat().st_size
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def three_at_once() -> list[BaseException | None]:
+        return await asyncio.gather(*(sink.write(b'{"n":%d}' % n) for n in (2, 3, 4)), return_exceptions=True)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size * 5 // 2, limit[1]))  # room for one and a bit
+    try:
+        answers = asyncio.run(three_at_once())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [type(answer) for answer in answers] == [type(None), AuditUnavailable, AuditUnavailable]
+    write(sink, b'{"n":5}')
+    assert [(line["n"], line["seq"]) for line in lines(path)] == [(1, 1), (2, 2), (5, 3)]
 
 
 def test_what_waits_at_the_end_is_written(tmp_path: Path) -> None:

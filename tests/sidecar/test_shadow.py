@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from kalguard.records.sinks import MemorySink
 from kalguard.sidecar.app import build
 from kalguard.sidecar.metrics import Metrics
-from tests.support import GOOD_PROMPT, bearer, call, records, running, settings, until
+from tests.support import GOOD_PROMPT, bearer, call, records, running, settings, start_and_end, until
 
 ALLOW = {"version": "1", "rules": [{"id": "all", "decision": "allow"}]}
 SHADOW = {"version": "2", "rules": [{"id": "some", "decision": "allow", "match": {"tools": ["t"]}}]}
@@ -60,8 +60,9 @@ def test_health_names_both_policies(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", ["", "{", '{"rules": [{"id": "x"}]}'])
 def test_a_shadow_that_cannot_be_used_is_told_and_changes_nothing(tmp_path: Path, bad: str) -> None:
     target, sink, _ = service(tmp_path, ALLOW, bad)
+    start_and_end(target)
     assert call(target).status == 200
-    assert [record["type"] for record in records(sink)] == ["policy_error", "prompt_allowed"]
+    assert [record["type"] for record in records(sink)] == ["policy_error", "audit_closed", "prompt_allowed"]
     assert records(sink)[0]["metadata"]["file"] == "policy_shadow"
     health = call(target, "/health", b"", method="GET", headers={})
     assert (health.status, "shadowPolicy" in health.body) == (200, False)

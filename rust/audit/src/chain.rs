@@ -1,5 +1,6 @@
-//! The chain of one writer: each line says which number it has and what the SHA-256 of the line before it is, so that
-//! one that was changed, dropped or moved shows. A key signs some of them, so that a chain made anew shows too.
+//! The chain of one writer: each line says which number it has and what the SHA-256 of the writer's line before it is, and,
+//! where somebody else's line stands between, of that one too: so a line that was changed, dropped or moved shows. A key
+//! signs some of them, so that a chain made anew shows as well.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -72,18 +73,18 @@ impl Chain {
 
     /// The line of a record that comes after `last`, without its line feed, and how far the chain is then.
     ///
-    /// `opens` is given for the first line in a file: the digest of what stands before it there, if anything does.
-    pub fn seal(&self, last: Link, record: &Record, opens: Option<Option<Digest>>) -> (Vec<u8>, Link) {
+    /// `after` is given where the line before it in the file is not `last`: the digest of that line, if there is one.
+    pub fn seal(&self, last: Link, record: &Record, after: Option<Option<Digest>>) -> (Vec<u8>, Link) {
         let (open, closing) = record.json.split_at_checked(record.end).unwrap_or((&record.json, b""));
         let seq = last.seq + 1;
         let mut line = open.to_vec();
         let separator = if open.ends_with(b"{") { "" } else { "," };
         let (id, prev) = (&self.id, hex(&last.digest));
         line.extend(format!(r#"{separator}"chain":"{id}","seq":{seq},"prev":"{prev}""#).bytes());
-        match opens {
+        match after {
             None => {}
-            Some(None) => line.extend(br#","opens":null"#),
-            Some(Some(before)) => line.extend(format!(r#","opens":"{}""#, hex(&before)).bytes()),
+            Some(None) => line.extend(br#","after":null"#),
+            Some(Some(before)) => line.extend(format!(r#","after":"{}""#, hex(&before)).bytes()),
         }
         let signed = self.sign(&mut line, closing, record.sign || seq.is_multiple_of(SIGNED_EVERY));
         line.extend(closing);
@@ -129,12 +130,12 @@ mod tests {
         let (first, link) = chain.seal(Link::default(), &record(r#"{"a":1}"#)?, Some(None));
         assert_eq!(
             text(&first),
-            format!(r#"{{"a":1,"chain":"wrt_1","seq":1,"prev":"{}","opens":null}}"#, "0".repeat(64))
+            format!(r#"{{"a":1,"chain":"wrt_1","seq":1,"prev":"{}","after":null}}"#, "0".repeat(64))
         );
         let (second, link) = chain.seal(link, &record("{}")?, None);
         assert_eq!(text(&second), format!(r#"{{"chain":"wrt_1","seq":2,"prev":"{}"}}"#, hex(&digest(&first))));
         let (third, _) = chain.seal(link, &record("{}")?, Some(Some(digest(b"x"))));
-        assert!(text(&third).ends_with(&format!(r#","opens":"{}"}}"#, hex(&digest(b"x")))));
+        assert!(text(&third).ends_with(&format!(r#","after":"{}"}}"#, hex(&digest(b"x")))));
         Ok(())
     }
 

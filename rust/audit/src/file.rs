@@ -1,12 +1,12 @@
-//! A file that several processes append to. Each holds a lock while it writes, so that lines never mix; a line that
-//! somebody left cut short (a full disk, a kill) is closed off by whoever writes next. A file that was renamed away, as
-//! rotation does, is made anew.
+//! A file that several processes append to. Each holds a lock while it writes, so that lines never mix. Of a write that
+//! was cut short (a full disk) what is not a whole line is taken back; what a killed process left of one is closed off by
+//! whoever writes next. A file that was renamed away, as rotation does, is made anew.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, fstatvfs, open, stat};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, fstatvfs, ftruncate, open, stat};
 use rustix::io::{Errno, pread, retry_on_intr, write};
 
 use crate::chain::{Digest, digest};
@@ -25,7 +25,8 @@ pub struct LogFile {
 #[derive(Debug)]
 struct Open {
     fd: OwnedFd,
-    is_begun: bool,
+    /// Length of the file after the last line of ours; 0 before there is one.
+    our_end: u64,
     is_handed_out: bool,
 }
 
@@ -44,7 +45,7 @@ impl LogFile {
 
     /// Append whole lines. On an error, the number of bytes that were written before it comes with it.
     pub fn append(&mut self, data: &[u8]) -> Result<(), (usize, io::Error)> {
-        let Some(open) = self.open.as_mut() else { return Err((0, io::ErrorKind::NotConnected.into())) };
+        let Some(open) = self.open.as_ref() else { return Err((0, io::ErrorKind::NotConnected.into())) };
         let mut written = 0;
         while let Some(rest) = data.get(written..).filter(|rest| !rest.is_empty()) {
             written += retry_on_intr(|| write(&open.fd, rest)).map_err(|error| (written, error.into()))?;
@@ -52,12 +53,15 @@ impl LogFile {
         Ok(())
     }
 
-    /// Give the lock back. `begun`: a line of this writer stands in the file.
-    pub fn end(&mut self, begun: bool) {
-        if let Some(open) = self.open.as_mut() {
-            open.is_begun |= begun;
-            unlock(&open.fd);
+    /// Take back the last bytes that were appended, those of a line cut short, and give the lock back.
+    pub fn end(&mut self, surplus: usize) {
+        let Some(open) = self.open.as_mut() else { return };
+        if let Some(size) = regular_size(&open.fd) {
+            let end = size.saturating_sub(surplus as u64);
+            // Where it cannot be taken back it is closed off like anybody else's.
+            open.our_end = if surplus == 0 || ftruncate(&open.fd, end).is_ok() { end } else { 0 };
         }
+        unlock(&open.fd);
     }
 
     /// Force what was written to disk.
@@ -86,7 +90,7 @@ impl LogFile {
                 // Not blocking: what is no ordinary file must not hold up the writer; an ordinary one knows no difference.
                 let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
                 let fd = retry_on_intr(|| open(&self.path, flags, Mode::RUSR | Mode::WUSR))?;
-                Open { fd, is_begun: false, is_handed_out: false }
+                Open { fd, our_end: 0, is_handed_out: false }
             }
         };
         Ok(self.open.insert(kept))
@@ -107,14 +111,22 @@ fn is_at(fd: impl AsFd, path: &Path) -> io::Result<bool> {
 }
 
 fn look(open: &Open) -> io::Result<Before> {
-    let status = fstat(&open.fd)?;
-    let size = u64::try_from(status.st_size).unwrap_or(0);
-    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile || size == 0 {
-        return Ok(Before { torn: false, opens: (!open.is_begun).then_some(None) });
+    let Some(size) = regular_size(&open.fd) else { return Ok(Before { torn: false, after: None }) };
+    if size == 0 {
+        return Ok(Before { torn: false, after: Some(None) });
+    }
+    if size == open.our_end {
+        return Ok(Before { torn: false, after: None });
     }
     let torn = read_back(&open.fd, size - 1, size)? != b"\n";
-    let opens = if open.is_begun { None } else { Some(Some(last_line(&open.fd, size, torn)?)) };
-    Ok(Before { torn, opens })
+    Ok(Before { torn, after: Some(Some(last_line(&open.fd, size, torn)?)) })
+}
+
+/// Length of an ordinary file; `None` for anything else.
+fn regular_size(fd: &OwnedFd) -> Option<u64> {
+    let status = fstat(fd).ok()?;
+    let is_regular = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
+    if is_regular { u64::try_from(status.st_size).ok() } else { None }
 }
 
 /// Digest of the last line, whole or not.
@@ -145,6 +157,5 @@ fn read_back(fd: &OwnedFd, start: u64, end: u64) -> io::Result<Vec<u8>> {
 }
 
 fn has_room(fd: &OwnedFd) -> bool {
-    let regular = fstat(fd).is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::RegularFile);
-    regular && fstatvfs(fd).is_ok_and(|system| system.f_bavail > 0)
+    regular_size(fd).is_some() && fstatvfs(fd).is_ok_and(|system| system.f_bavail > 0)
 }

@@ -18,24 +18,18 @@ const PIECE: usize = 4096;
 pub struct Stream {
     fd: OwnedFd,
     is_torn: bool,
-    is_begun: bool,
     wait: Duration,
 }
 
 impl Stream {
     /// Write to `fd`, and wait that long for whoever reads it.
     pub fn new(fd: OwnedFd, wait: Duration) -> Self {
-        Self { fd, is_torn: false, is_begun: false, wait }
+        Self { fd, is_torn: false, wait }
     }
 
     /// Whether the last line was cut short.
     pub fn is_torn(&self) -> bool {
         self.is_torn
-    }
-
-    /// Whether nothing was written yet.
-    pub fn is_new(&self) -> bool {
-        !self.is_begun
     }
 
     /// Write whole lines, a piece at a time, none longer than a pipe takes without mixing it with others' unless a line is.
@@ -45,7 +39,6 @@ impl Stream {
         while let Some(rest) = data.get(written..).filter(|rest| !rest.is_empty()) {
             written += self.write_piece(piece(rest)).map_err(|error| (written, error))?;
             self.is_torn = data.get(written - 1) != Some(&b'\n');
-            self.is_begun = true;
         }
         Ok(())
     }

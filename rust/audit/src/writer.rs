@@ -45,8 +45,8 @@ pub enum Target {
 pub struct Before {
     /// The last line was cut short.
     pub torn: bool,
-    /// For the first lines of this writer there: the digest of the line before them, if there is one.
-    pub opens: Option<Option<Digest>>,
+    /// Where that is not the writer's own last line: its digest, if there is a line.
+    pub after: Option<Option<Digest>>,
 }
 
 /// What became of the records up to a ticket.
@@ -310,21 +310,22 @@ impl Work {
             Err((written, error)) => (written, Some(error)),
         };
         let whole = group.whole(written);
-        self.target.end(whole > 0);
-        if let Some((_, link)) = whole.checked_sub(1).and_then(|last| group.lines.get(last)) {
+        let last = whole.checked_sub(1).and_then(|last| group.lines.get(last));
+        if let Some((_, link)) = last {
             self.link = *link;
         }
+        self.target.end(written - last.map_or(0, |(end, _)| *end));
         (whole, problem)
     }
 
     fn seal(&self, records: &[Record], before: Before) -> Group {
         let mut group = Group::default();
-        let (mut link, mut opens) = (self.link, before.opens);
+        let (mut link, mut after) = (self.link, before.after);
         if before.torn {
             group.data.push(b'\n');
         }
         for record in records {
-            let (line, next) = self.chain.seal(link, record, opens.take());
+            let (line, next) = self.chain.seal(link, record, after.take());
             group.data.extend(line);
             group.data.push(b'\n');
             group.lines.push((group.data.len(), next));
@@ -382,7 +383,7 @@ impl Target {
     fn begin(&mut self) -> io::Result<Before> {
         match self {
             Self::File { file, .. } => file.begin(),
-            Self::Stream(stream) => Ok(Before { torn: stream.is_torn(), opens: stream.is_new().then_some(None) }),
+            Self::Stream(stream) => Ok(Before { torn: stream.is_torn(), after: None }),
         }
     }
 
@@ -393,9 +394,9 @@ impl Target {
         }
     }
 
-    fn end(&mut self, begun: bool) {
+    fn end(&mut self, surplus: usize) {
         if let Self::File { file, .. } = self {
-            file.end(begun);
+            file.end(surplus);
         }
     }
 

@@ -155,12 +155,28 @@ fn a_file_that_was_renamed_away_is_made_anew_and_the_chain_goes_on() -> Tested {
     let hex = |line: &str| digest(line.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!((first.len(), second.len()), (3, 1));
     assert!(first.iter().any(|line| line.contains(&format!(
-        r#""seq":1,"prev":"{}","opens":"{}""#,
+        r#""seq":1,"prev":"{}","after":"{}""#,
         "0".repeat(64),
         hex("before")
     ))));
     let last = first.last().map(String::as_str).unwrap_or_default();
-    assert!(second.concat().contains(&format!(r#""seq":3,"prev":"{}","opens":null"#, hex(last))));
+    assert!(second.concat().contains(&format!(r#""seq":3,"prev":"{}","after":null"#, hex(last))));
+    Ok(())
+}
+
+#[test]
+fn a_line_is_tied_to_the_one_before_it_whoever_wrote_that() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("audit");
+    let (one, other) = (to_file(&path)?, to_file(&path)?);
+    for writer in [&one, &one, &other, &other, &one] {
+        written(writer, "{}")?;
+    }
+    let lines = lines(&path)?;
+    let hex = |line: &String| digest(line.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let after: Vec<_> = lines.iter().map(|line| line.split_once(r#""after":"#).map(|(_, value)| value)).collect();
+    let expected = |number: usize| lines.get(number).map(|line| format!(r#""{}"}}"#, hex(line)));
+    assert_eq!(after, [Some("null}"), None, expected(1).as_deref(), None, expected(3).as_deref()]);
     Ok(())
 }
 
@@ -174,8 +190,8 @@ fn half_a_line_left_by_a_killed_process_spoils_no_other() -> Tested {
     written(&writer, "{}")?;
     let lines = lines(&path)?;
     assert_eq!((lines.len(), lines.get(1)), (3, Some(&fragment)));
-    let opens: String = digest(fragment.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert!(lines.concat().contains(&format!(r#""opens":"{opens}""#)));
+    let after: String = digest(fragment.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(lines.concat().contains(&format!(r#""after":"{after}""#)));
     Ok(())
 }
 

@@ -100,8 +100,7 @@ impl AuditChain {
         let problem = |problem: String| AuditUnavailable::new_err(problem);
         let record = Record::new(record.to_vec(), self.depth, sign).map_err(|error| problem(error.to_string()))?;
         let mut link = self.link.lock().map_err(|error| problem(error.to_string()))?;
-        let opens = (link.seq == 0).then_some(None);
-        let (line, next) = self.chain.seal(*link, &record, opens);
+        let (line, next) = self.chain.seal(*link, &record, None);
         *link = next;
         Ok(line)
     }
