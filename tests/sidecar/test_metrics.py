@@ -119,6 +119,16 @@ def test_the_audit_log_is_counted_in_records_and_timed_in_writes() -> None:
     assert value(registry, "kalguard_audit_write_duration_seconds_bucket", le="0.005") == 1
 
 
+def test_records_are_counted_where_they_are_written(tmp_path: Path) -> None:
+    with running(tmp_path, workers="2", policy_default_deny="false") as server:
+        for _ in range(10):
+            assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
+        assert scraped(server, "kalguard_audit_records_total", 'sink="file"', 'result="ok"') == 10
+        writes = scraped(server, "kalguard_audit_write_duration_seconds_count")
+        assert writes is not None and 1 <= writes <= 10
+        assert scraped(server, "kalguard_audit_queue_depth") == 0
+
+
 def test_load_is_what_has_entered_and_not_left() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
