@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from kalguard.decision.limits import Limit, Taken
 from kalguard.decision.model import LimitName
 from kalguard.errors import Unavailable
 from tests.redis import RedisServer, redis_server
+from tests.support import until_in_loop
 
 AGENT = Limit(LimitName.AGENT, ("a",), 20)
 
@@ -86,13 +87,6 @@ async def patiently(store: RedisStore) -> int:
             await asyncio.sleep(0.1)
 
 
-async def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
     with redis_server(tmp_path) as server:
@@ -128,7 +122,7 @@ def test_when_it_is_back_it_is_in_use_again_and_said_once(redis: RedisServer, ca
             failed = one.watcher.failed
             assert failed >= 2
             redis.start()
-            await until(lambda: not one.counters.is_lost)
+            await until_in_loop(lambda: not one.counters.is_lost)
             assert one.watcher.lost[-2:] == [True, False]
             asked = one.store.asked
             assert await one.allowed(5) == 5
@@ -153,7 +147,7 @@ def test_one_that_hangs_costs_one_wait_and_not_one_for_each_call(redis: RedisSer
                 assert one.store.asked == asked
             finally:
                 redis.go_on()
-            await until(lambda: not one.counters.is_lost)
+            await until_in_loop(lambda: not one.counters.is_lost)
 
     asyncio.run(run())
 
@@ -181,7 +175,7 @@ def test_one_that_is_slow_is_lost(redis: RedisServer) -> None:
             assert await one.allowed(1) == 1
             assert one.counters.is_lost
             await slow
-            await until(lambda: not one.counters.is_lost)
+            await until_in_loop(lambda: not one.counters.is_lost)
 
     asyncio.run(run())
 
@@ -198,7 +192,7 @@ def test_closed_denies_what_is_under_a_limit_while_the_store_is_lost(redis: Redi
                 await one.counters.lease(1, held=0, wanted=1, allowance=10)
             assert not one.counters.is_working()
             redis.start()
-            await until(one.counters.is_working)
+            await until_in_loop(one.counters.is_working)
             assert await one.allowed(1) == 1
 
     asyncio.run(run())

@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.redis import RedisServer, redis_server
-from tests.support import Server, bearer, running, token
+from tests.support import Server, bearer, running, token, until
 
 TOOL = "/v1/tool/check"
 CALL = {"toolName": "t"}
@@ -72,13 +72,6 @@ def metric(server: Server, name: str) -> float | None:
     text = httpx.get(f"{server.metrics_url}/metrics").text
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else None
-
-
-def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def workers_of(server: Server) -> list[int]:

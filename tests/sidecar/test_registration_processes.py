@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import httpx
 
 from kalguard.decision.registration import Definition
-from tests.support import ALL_CAPABILITIES, ALLOW_ALL, Server, bearer, running, token, wait_until_up
+from tests.support import ALL_CAPABILITIES, ALLOW_ALL, Server, bearer, running, token, until, wait_until_up, workers_of
 
 REGISTER, CHECK = "/v1/tool/register", "/v1/tool/check"
 TOOL = {"toolName": "mail.send", "argumentSchema": {"to": {"type": "string", "required": True}}}
@@ -45,20 +43,6 @@ def statuses(server: Server, body: object = GOOD_CALL, times: int = 24) -> set[i
     return {server.post(CHECK, body, agent()).status_code for _ in range(times)}
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def workers_of(server: Server) -> list[int]:
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
 def test_all_workers_know_a_tool_at_once_and_one_that_replaces_a_killed_one_too(tmp_path: Path) -> None:
     with running(tmp_path, **variables(tmp_path, {}), workers="3") as server:
         assert statuses(server) == {403}
@@ -66,7 +50,7 @@ def test_all_workers_know_a_tool_at_once_and_one_that_replaces_a_killed_one_too(
         assert statuses(server) == {200}
         before = workers_of(server)
         os.kill(before[0], signal.SIGKILL)
-        assert eventually(lambda: len(workers_of(server)) == 3 and before[0] not in workers_of(server))
+        until(lambda: len(workers_of(server)) == 3 and before[0] not in workers_of(server))
         wait_until_up(server)
         assert statuses(server) == {200}
         assert statuses(server, {**GOOD_CALL, "arguments": {"to": 1}}) == {403}
@@ -98,10 +82,10 @@ def test_the_operator_agrees_to_the_new_definition_or_to_the_old_one(tmp_path: P
         assert statuses(server) == statuses(server, anything) == {403}
         for pinned, allowed in ((CHANGED_TOOL, anything), (TOOL, GOOD_CALL)):
             (tmp_path / "tools.json").write_text(json.dumps({"pins": {"mail.send": digest(pinned)}}))
-            assert eventually(lambda body=allowed: statuses(server, body, 8) == {200})  # type: ignore[misc]
+            until(lambda body=allowed: statuses(server, body, 8) == {200})  # type: ignore[misc]
             assert statuses(server, anything) == ({200} if pinned is CHANGED_TOOL else {403})
         (tmp_path / "tools.json").write_text("{}")
-        assert eventually(lambda: statuses(server, GOOD_CALL, 8) == {403})
+        until(lambda: statuses(server, GOOD_CALL, 8) == {403})
 
 
 def test_a_tool_that_the_file_declares_later_is_the_operators(tmp_path: Path) -> None:
@@ -112,12 +96,12 @@ def test_a_tool_that_the_file_declares_later_is_the_operators(tmp_path: Path) ->
         own = {"tools": [{"name": "mail.send", "argumentSchema": {"properties": {"to": {"const": "bob"}}}}]}
         (tmp_path / "tools.json").write_text(json.dumps(own))
         bob = {**GOOD_CALL, "arguments": {"to": "bob"}}
-        assert eventually(lambda: statuses(server, bob, 4) == {200})
+        until(lambda: statuses(server, bob, 4) == {200})
         assert statuses(server, GOOD_CALL, 4) == {403}
         reply = server.post(REGISTER, TOOL, agent()).json()
         assert reply["reason"] == "tool is defined by the operator"
         (tmp_path / "tools.json").write_text(json.dumps({"denylist": ["mail.*"]}))
-        assert eventually(lambda: server.post(REGISTER, TOOL, agent()).json()["reason"] == "tool is on the denylist")
+        until(lambda: server.post(REGISTER, TOOL, agent()).json()["reason"] == "tool is on the denylist")
         assert statuses(server, bob, 4) == {403}
 
 

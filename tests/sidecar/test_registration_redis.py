@@ -1,6 +1,6 @@
 """Registered tools that replicas share: a real Redis, two services, and Redis lost, empty and back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,11 +17,10 @@ from tests.sidecar.test_registration_processes import (
     REGISTER,
     TOOL,
     agent,
-    eventually,
     statuses,
     variables,
 )
-from tests.support import Server, running
+from tests.support import Server, running, until
 
 OTHER_TOOL = {**TOOL, "toolName": "mail.other"}
 OTHER_CALL = {**GOOD_CALL, "toolName": "mail.other"}
@@ -64,7 +63,7 @@ def test_a_change_at_one_replica_stops_the_tool_at_the_other(replicas: list[Serv
     assert statuses(one, GOOD_CALL, 8) == {200}
     reply = register(other, CHANGED_TOOL)
     assert (reply.status_code, reply.json()["reason"]) == (403, CHANGED)
-    assert eventually(lambda: statuses(one, GOOD_CALL, 8) == {403}, 3.0)
+    until(lambda: statuses(one, GOOD_CALL, 8) == {403}, 3.0)
     assert one.post(CHECK, GOOD_CALL, agent()).json()["reason"] == CHANGED
 
 
@@ -91,10 +90,6 @@ def test_without_redis_known_tools_go_on_and_unknown_ones_are_denied(
         reply = register(server, {**TOOL, "toolName": "mail.new"})
         assert (reply.status_code, reply.json()["errorCode"]) == (503, "UNAVAILABLE")
     assert httpx.get(f"{one.url}/health/live").status_code == 200
-
-
-def until(true: Callable[[], bool]) -> None:
-    assert eventually(true, 15.0)
 
 
 def test_a_redis_that_does_not_answer_holds_nobody_up(replicas: list[Server], redis: RedisServer) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 from kalguard.sidecar.background import Repeated
 from kalguard.sidecar.files import Change, LiveFile
 from kalguard.sidecar.folders import FolderWatch
-from tests.support import GOOD_PROMPT, Server, running
+from tests.support import GOOD_PROMPT, Server, running, until
 
 ALLOW = json.dumps({"rules": [{"id": "all", "decision": "allow"}]})
 DENY = json.dumps({"rules": [{"id": "none", "decision": "deny"}]})
@@ -32,42 +32,33 @@ def status(server: Server) -> int:
     return server.post("/v1/prompt/check", GOOD_PROMPT).status_code
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def test_a_bad_version_keeps_the_old_one_and_says_why_once(watched: Server, tmp_path: Path) -> None:
     bad_ones = ("", "{", '{"rules": []', '{"rules": [{"id": "r", "decision": "allow", "match": {"tools": []}}]}')
     for count, bad in enumerate(bad_ones, start=1):
         (tmp_path / "policy.json").write_text(bad)
-        assert eventually(lambda wanted=count: watched.log().count("the version before stays in force") == wanted)  # type: ignore[misc]
+        until(lambda wanted=count: watched.log().count("the version before stays in force") == wanted)  # type: ignore[misc]
         assert status(watched) == 403
     refused = [record for record in watched.audit() if record["type"] == "policy_error"]
     assert [record["metadata"]["file"] for record in refused] == ["policy"] * 4
     (tmp_path / "policy.json").write_text(ALLOW)
-    assert eventually(lambda: status(watched) == 200)
+    until(lambda: status(watched) == 200)
 
 
 def test_a_file_that_is_gone_keeps_the_old_version(watched: Server, tmp_path: Path) -> None:
     (tmp_path / "policy.json").write_text(ALLOW)
-    assert eventually(lambda: status(watched) == 200)
+    until(lambda: status(watched) == 200)
     (tmp_path / "policy.json").unlink()
-    assert eventually(lambda: "cannot be read: No such file" in watched.log())
+    until(lambda: "cannot be read: No such file" in watched.log())
     assert status(watched) == 200
     (tmp_path / "policy.json").write_text(DENY)
-    assert eventually(lambda: status(watched) == 403)
+    until(lambda: status(watched) == 403)
 
 
 def test_an_editor_s_rename_is_noticed_again_and_again(watched: Server, tmp_path: Path) -> None:
     for content, expected in ((ALLOW, 200), (DENY, 403), (ALLOW, 200)):
         (tmp_path / "new").write_text(content)
         (tmp_path / "new").rename(tmp_path / "policy.json")
-        assert eventually(lambda wanted=expected: status(watched) == wanted)  # type: ignore[misc]
+        until(lambda wanted=expected: status(watched) == wanted)  # type: ignore[misc]
     taken = [record for record in watched.audit() if record["type"] == "policy_reload"]
     assert len(taken) == 3
 
@@ -90,7 +81,7 @@ def test_a_config_map_s_swap_is_noticed_again_and_again(tmp_path: Path) -> None:
         assert status(server) == 403
         for number, (content, expected) in enumerate([(ALLOW, 200), (DENY, 403), (ALLOW, 200)], start=2):
             swap(number, content)
-            assert eventually(lambda wanted=expected: status(server) == wanted)  # type: ignore[misc]
+            until(lambda wanted=expected: status(server) == wanted)  # type: ignore[misc]
 
 
 def test_a_file_that_appears_later_is_taken_up(tmp_path: Path) -> None:
@@ -99,7 +90,7 @@ def test_a_file_that_appears_later_is_taken_up(tmp_path: Path) -> None:
         assert status(server) == 403
         path.parent.mkdir()
         path.write_text(ALLOW)
-        assert eventually(lambda: status(server) == 200)
+        until(lambda: status(server) == 200)
 
 
 def test_tools_are_taken_up_too(tmp_path: Path) -> None:
@@ -114,7 +105,7 @@ def test_tools_are_taken_up_too(tmp_path: Path) -> None:
 
         assert tool() == 403
         path.write_text('{"tools": [{"name": "t"}]}')
-        assert eventually(lambda: tool() == 200)
+        until(lambda: tool() == 200)
 
 
 def test_without_the_watch_nothing_changes(tmp_path: Path) -> None:
@@ -146,14 +137,14 @@ def test_the_patterns_file_is_followed_and_a_bad_one_at_the_start_denies(tmp_pat
             "matches": ["Oslo"],
         }
         patterns.write_text("{}")
-        assert eventually(lambda: status(server) == 200)
+        until(lambda: status(server) == 200)
         patterns.write_text(json.dumps({"patterns": [oslo]}))
-        assert eventually(lambda: status(server) == 403)
+        until(lambda: status(server) == 403)
         patterns.write_text(json.dumps({"patterns": [{**oslo, "matches": ["Bergen"]}]}))
-        assert eventually(lambda: "does not match its example" in server.log())
+        until(lambda: "does not match its example" in server.log())
         assert status(server) == 403
         patterns.write_text(json.dumps({"patterns": [oslo], "modes": {"acme.oslo": "monitor"}}))
-        assert eventually(lambda: status(server) == 200)
+        until(lambda: status(server) == 200)
 
 
 def test_a_file_behind_a_link_is_followed_where_it_is(tmp_path: Path) -> None:
@@ -166,7 +157,7 @@ def test_a_file_behind_a_link_is_followed_where_it_is(tmp_path: Path) -> None:
     ) as server:
         assert status(server) == 403
         (elsewhere / "real.json").write_text(ALLOW)
-        assert eventually(lambda: status(server) == 200)
+        until(lambda: status(server) == 200)
 
 
 def test_a_folder_that_appears_later_is_no_obstacle(tmp_path: Path) -> None:
@@ -177,13 +168,13 @@ def test_a_folder_that_appears_later_is_no_obstacle(tmp_path: Path) -> None:
         policy_watch="true",
         policy_watch_interval_ms="50",
     ) as server:
-        assert eventually(lambda: "folders cannot be watched" in server.log())
+        until(lambda: "folders cannot be watched" in server.log())
         assert status(server) == 403
         folder.mkdir()
         (folder / "policy.json").write_text(ALLOW)
-        assert eventually(lambda: status(server) == 200)
+        until(lambda: status(server) == 200)
         (folder / "policy.json").write_text(DENY)
-        assert eventually(lambda: status(server) == 403)
+        until(lambda: status(server) == 403)
         assert server.log().count("folders cannot be watched") == 1
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from kalguard.wire.codes import ErrorCode
-from tests.support import GOOD_PROMPT, Server, bearer, running, stop, wait_until_up
+from tests.support import GOOD_PROMPT, Server, bearer, running, stop, wait_until_up, workers_of
 
 
 def test_probes_need_no_token_and_carry_a_request_id(server: Server) -> None:
@@ -113,12 +113,6 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     with running(tmp_path, drain_seconds="10") as server:
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(3) == 0
-
-
-def workers_of(server: Server) -> list[int]:
-    """Process ids of the worker processes. The other child is the one that cleans up after multiprocessing."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_what_was_answered_is_on_record_after_a_kill(tmp_path: Path) -> None:

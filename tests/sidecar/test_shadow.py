@@ -10,8 +10,7 @@ from prometheus_client import CollectorRegistry
 from kalguard.records.sinks import MemorySink
 from kalguard.sidecar.app import build
 from kalguard.sidecar.metrics import Metrics
-from tests.sidecar.test_reload import eventually
-from tests.support import GOOD_PROMPT, bearer, call, records, running, settings
+from tests.support import GOOD_PROMPT, bearer, call, records, running, settings, until
 
 ALLOW = {"version": "1", "rules": [{"id": "all", "decision": "allow"}]}
 SHADOW = {"version": "2", "rules": [{"id": "some", "decision": "allow", "match": {"tools": ["t"]}}]}
@@ -78,4 +77,4 @@ def test_the_shadow_is_followed_like_the_policy(tmp_path: Path) -> None:
             assert server.post("/v1/prompt/check", GOOD_PROMPT, bearer()).status_code == 200
             return "shadow" in server.audit()[-1]["metadata"]
 
-        assert eventually(differs)
+        until(differs)
