@@ -16,6 +16,7 @@ mod mention;
 pub mod model;
 mod monitor;
 pub mod patterns;
+mod percent;
 pub mod phrase;
 pub mod pii;
 pub mod policy;
