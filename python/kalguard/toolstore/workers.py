@@ -18,41 +18,28 @@ import msgspec
 
 from kalguard.decision.registration import Registration
 from kalguard.errors import Unavailable
-from kalguard.toolstore.memory import Table
+from kalguard.toolstore.memory import KnownAtOnce
 
 _CHUNK = 1024 * 1024
 _log = logging.getLogger(__name__)
 _DECODER = msgspec.json.Decoder(Registration)
 
 
-class SharedRegistrations:
+class SharedRegistrations(KnownAtOnce):
     """The view of one process. Raises `OSError` if the file is not there."""
 
     def __init__(self, path: str) -> None:
+        super().__init__()
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self._table = Table()
         self._position = 0  # up to here the file has been read; a complete line ends there
         self._lock = Lock()  # among the threads of this process, for which `flock` does nothing
-
-    @property
-    def has_looked(self) -> bool:
-        """Always: nobody is asked."""
-        return True
-
-    @property
-    def sees_all(self) -> bool:
-        """A line is seen as soon as it is complete."""
-        return True
 
     def of(self, tool: str) -> Sequence[Registration]:
         """The registrations of a tool, the first one first."""
         if os.fstat(self._file).st_size > self._position:
             with self._lock:
                 self._read_on()
-        return self._table.of(tool)
-
-    async def look(self) -> None:
-        """There is nothing that `of` does not see."""
+        return super().of(tool)
 
     async def add(self, registration: Registration, *, pinned: bool) -> Sequence[Registration]:
         """Keep a registration if it is to be kept. Raises `TooManyTools`, and `Unavailable` if it cannot be written."""
