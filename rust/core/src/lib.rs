@@ -8,6 +8,7 @@
 mod abnormality;
 pub mod arguments;
 pub mod detect;
+mod eight;
 pub mod error;
 mod fields;
 pub mod finding;
