@@ -36,7 +36,7 @@ from kalguard.decision.quota import DailyQuota
 from kalguard.decision.registration import RegisteredTools, Registrations
 from kalguard.errors import AuditUnavailable, ConfigError, Unavailable
 from kalguard.records.audit import AuditLog, AuditSink
-from kalguard.sidecar.audit import audit_work, sink_for
+from kalguard.sidecar.audit import audit_log, audit_work, sink_for
 from kalguard.sidecar.background import Repeated
 from kalguard.sidecar.errors import exception_handlers
 from kalguard.sidecar.folders import FolderWatch
@@ -102,7 +102,7 @@ def build(
     background beside what the settings ask for. `traces`, if there are any, are closed with the app.
     """
     sink = sink or sink_for(settings, metrics)
-    audit = AuditLog(sink, clock=time.time)
+    audit = audit_log(settings, sink)
     metrics.describe(
         monitors=settings.firewall_mode == "monitor", sink="stdout" if settings.audit_log_path == "-" else "file"
     )
