@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert_path: str | None
     tls_key_path: str | None
     drain_seconds: int
+    idle_seconds: int
     max_concurrent_checks: int
     max_buffered_bytes: int
     token_secret: str | None
@@ -181,6 +182,13 @@ VARIABLES: tuple[Variable, ...] = (
         "a whole number from 0 to 3600",
         _whole(0, 3600),
         "Longest time in seconds from SIGTERM to the end of the process; below 2 it may take a second more",
+    ),
+    Variable(
+        "KALGUARD_IDLE_SECONDS",
+        "75",
+        "a whole number from 1 to 3600",
+        _whole(1, 3600),
+        "Longest time in seconds that a connection waits between requests or takes for the head of one",
     ),
     Variable(
         "KALGUARD_MAX_CONCURRENT_CHECKS",

@@ -122,7 +122,9 @@ def build(
         clock=time.time,
     )
     load = Load(checks=settings.max_concurrent_checks, body_bytes=settings.max_buffered_bytes, watcher=metrics)
-    prompt, tool, register = check_routes(pipeline, audit=audit, metrics=metrics, executor=executor, load=load)
+    prompt, tool, register = check_routes(
+        pipeline, audit=audit, metrics=metrics, executor=executor, load=load, is_draining=is_draining
+    )
     parts = {**files.parts, "audit": audit.is_working, **{item.name: item.is_working for item in work}}
     tasks = [item.run for item in work]
     if shared is not None:

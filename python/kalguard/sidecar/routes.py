@@ -60,11 +60,13 @@ class CheckRoute:
         metrics: Metrics,
         executor: Executor,
         load: Load,
+        is_draining: Callable[[], bool],
         thread_from_bytes: int = THREAD_FROM_BYTES,
     ) -> None:
         self._thread_from_bytes = thread_from_bytes
         self._executor = executor
         self._load = load
+        self._is_draining = is_draining
         self._check = check
         self._pipeline = pipeline
         self._decide = decide
@@ -80,7 +82,7 @@ class CheckRoute:
         else:
             await _discard_body(receive)
             reply = refuse(ErrorCode.METHOD_NOT_ALLOWED, "method not allowed", request_id, (b"allow", b"POST"))
-        await _send(reply, send)
+        await _send(reply, send, close=self._is_draining())
 
     async def _check_request(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         started = perf_counter()
@@ -135,13 +137,27 @@ class CheckRoute:
 
 
 def check_routes(
-    pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor, load: Load
+    pipeline: Pipeline,
+    *,
+    audit: AuditLog,
+    metrics: Metrics,
+    executor: Executor,
+    load: Load,
+    is_draining: Callable[[], bool],
 ) -> tuple[CheckRoute, CheckRoute, CheckRoute]:
     """The routes for prompts, for tool calls and for registering tools.
 
     `executor` judges large bodies, and compiles whatever is registered.
     """
-    route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor, load=load)
+    route = partial(
+        CheckRoute,
+        pipeline=pipeline,
+        audit=audit,
+        metrics=metrics,
+        executor=executor,
+        load=load,
+        is_draining=is_draining,
+    )
     return (
         route(Check.PROMPT, decide=pipeline.check_prompt, read=read_prompt),
         route(Check.TOOL, decide=pipeline.check_tool, read=read_tool_call),
@@ -194,7 +210,10 @@ async def _discard_body(receive: Receive) -> None:
         return
 
 
-async def _send(reply: Answer, send: Send) -> None:
-    length = (b"content-length", str(len(reply.body)).encode())
-    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, length]})
+async def _send(reply: Answer, send: Send, *, close: bool) -> None:
+    """Send a reply. `close`: the next request on this connection had better go elsewhere."""
+    headers = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})
