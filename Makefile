@@ -11,7 +11,7 @@ SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
-	@echo "make services   a Redis for the tests, in .services"
+	@echo "make services   a Redis and Prometheus' promtool for the tests, in .services"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
@@ -58,11 +58,15 @@ rust-test: build
 python-test: build services
 	$(BIN)/pytest
 
-services: .services/redis-server
+services: .services/redis-server .services/promtool
 
-.services/redis-server: tests/fetch_redis.sh
+.services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
 	sh tests/fetch_redis.sh
+
+.services/promtool: tests/fetch_promtool.sh tests/debian.sh
+	@echo "Fetching Prometheus' promtool for the tests."
+	sh tests/fetch_promtool.sh
 
 bench: build services
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-json=.benchmarks/latest.json

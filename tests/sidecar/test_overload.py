@@ -125,6 +125,13 @@ def test_more_checks_than_places_are_refused_at_once(tmp_path: Path) -> None:
         assert refused and {reply.json()["message"] for reply in refused} == {"too many checks at once"}
         assert max(probes) < 2.0
         assert server.post(PROMPT, GOOD_PROMPT).status_code == 200
+        on_record = sum(record["metadata"].get("errorCode") == "UNAVAILABLE" for record in server.audit())
+        measured = httpx.get(f"{server.metrics_url}/metrics").text.splitlines()
+        assert f"kalguard_shed_total {float(on_record)}" in measured
+        failures = 'kalguard_check_failures_total{cause="%s",check="prompt",effect="denied"} %s'
+        assert failures % ("overload", float(on_record)) in measured
+        assert failures % ("dependency", 0.0) in measured
+        assert "kalguard_inflight_requests 0.0" in measured
 
 
 def test_who_sends_slowly_takes_no_place_away(tmp_path: Path) -> None:

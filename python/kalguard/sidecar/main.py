@@ -7,7 +7,6 @@ flight are finished. Ctrl-C stops at once.
 """
 
 import logging
-import logging.config
 import multiprocessing
 import os
 import secrets
@@ -24,10 +23,11 @@ from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
+from kalguard.sidecar import traces
 from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
 from kalguard.sidecar.audit import signing_key
 from kalguard.sidecar.firewall import plain_firewall
-from kalguard.sidecar.logs import log_config
+from kalguard.sidecar.logs import configure, log_config
 from kalguard.sidecar.respawns import Respawns
 from kalguard.sidecar.tls import CertificateWatch, check_pair
 from kalguard.version import VERSION
@@ -50,7 +50,7 @@ def main() -> None:
             print(f"kalguard-sidecar: {problem}", file=sys.stderr)
         sys.exit(2)
     settings = loaded.settings
-    logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
+    configure(settings.log_level, settings.log_format)
     for port in (settings.port, settings.metrics_port):
         if reason := _taken(address, port):
             print(f"kalguard-sidecar: cannot listen on {settings.host}:{port}: {reason}", file=sys.stderr)
@@ -81,7 +81,7 @@ def _serve(settings: Settings, address: str, marker: Path) -> None:
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    from kalguard.sidecar.metrics import serve_metrics
+    from kalguard.sidecar.scrape import serve_metrics
 
     grace = settings.drain_seconds * _DRAIN_SHARE
     server = Granian(
@@ -139,11 +139,12 @@ def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> N
 
 
 def check(settings: Settings) -> None:
-    """Look at the files that the settings name, without which there can be no start. Raises `ConfigError`."""
+    """Look at what the settings name, without which there can be no start. Raises `ConfigError`."""
     keyring_for(settings)
     signing_key(settings)
     plain_firewall(settings)
     shared_store(settings)
+    traces.check(os.environ)
     if settings.tls_cert_path is not None and settings.tls_key_path is not None:
         check_pair(settings.tls_cert_path, settings.tls_key_path)
 

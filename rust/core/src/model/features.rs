@@ -15,6 +15,7 @@
 //! - All digits are one digit.
 
 use super::concepts::{CONCEPTS, Concepts, STEM, STEMS};
+use crate::text::lexicon::{Lexicon, lexicon};
 
 /// Changes whenever a text's features change.
 pub const FEATURES_VERSION: u16 = 2;
@@ -49,27 +50,33 @@ pub trait Sink {
     fn feature(&mut self, hash: u32);
     /// The current unit is complete; it is `text[start..end]`.
     fn unit(&mut self, start: usize, end: usize);
+    /// Take in all n-grams of the characters of a word of the lexicon at once, if they are known. Otherwise each of
+    /// them is a feature.
+    fn word(&mut self, _place: usize) -> Option<Word> {
+        None
+    }
+}
+
+/// What a word is where others stand beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    pub(super) hash: u64,
+    pub(super) concept: u8,
 }
 
 /// Run over folded text and give `sink` its features, unit by unit.
 pub fn extract(folded: &str, sink: &mut impl Sink) {
-    let mut reader = Reader {
-        sink,
-        concepts: &CONCEPTS,
-        recent: 0,
-        letters: 0,
-        word: 0,
-        stems: [0; 3],
-        alone: 0,
-        chain: [MIX_D; 2],
-        meant: [0; 3],
-        present: 0,
-        signs: 0,
-        words: 0,
-        start: 0,
-    };
-    for (at, c) in folded.char_indices() {
-        reader.read(c, at);
+    let mut reader = Reader::new(sink);
+    let mut left = folded.chars();
+    loop {
+        let rest = left.as_str();
+        if let Some(length) = reader.known_word(rest.as_bytes()) {
+            left = rest.get(length..).unwrap_or_default().chars();
+        } else if let Some(c) = left.next() {
+            reader.read(c, folded.len() - rest.len());
+        } else {
+            break;
+        }
     }
     reader.end_word();
     reader.end_signs();
@@ -78,9 +85,17 @@ pub fn extract(folded: &str, sink: &mut impl Sink) {
     }
 }
 
+/// Give `sink` the n-grams of the characters of a folded word, as if it stood alone.
+pub(super) fn spell(word: &str, sink: &mut impl Sink) -> Word {
+    let mut reader = Reader::new(sink);
+    word.bytes().for_each(|letter| reader.letter(u64::from(letter)));
+    reader.push(BORDER);
+    Word { hash: reader.word, concept: reader.concept() }
+}
 struct Reader<'a, S> {
     sink: &'a mut S,
     concepts: &'a Concepts,
+    lexicon: &'a Lexicon,
     /// The codes of the last characters of this word, newest lowest.
     recent: u64,
     /// Letters in this word so far.
@@ -105,7 +120,43 @@ struct Reader<'a, S> {
     start: usize,
 }
 
-impl<S: Sink> Reader<'_, S> {
+impl<'a, S: Sink> Reader<'a, S> {
+    fn new(sink: &'a mut S) -> Self {
+        Self {
+            sink,
+            concepts: &CONCEPTS,
+            lexicon: lexicon(),
+            recent: 0,
+            letters: 0,
+            word: 0,
+            stems: [0; 3],
+            alone: 0,
+            chain: [MIX_D; 2],
+            meant: [0; 3],
+            present: 0,
+            signs: 0,
+            words: 0,
+            start: 0,
+        }
+    }
+
+    /// Read the word of the lexicon that `rest` begins with as a whole, if the sink knows it. Gives its length.
+    #[inline]
+    fn known_word(&mut self, rest: &[u8]) -> Option<usize> {
+        if self.letters > 0 {
+            return None;
+        }
+        let (place, length) = self.lexicon.dictionary.find(rest)?;
+        // Other letters, digits and apostrophes go on with a word.
+        if rest.get(length).is_some_and(|next| !next.is_ascii() || next.is_ascii_digit() || *next == b'\'') {
+            return None;
+        }
+        let word = self.sink.word(place)?;
+        self.end_signs();
+        self.count_word(word);
+        Some(length)
+    }
+
     #[inline]
     fn read(&mut self, c: char, at: usize) {
         match c {
@@ -175,13 +226,23 @@ impl<S: Sink> Reader<'_, S> {
         }
         self.push(BORDER);
         self.letters = 0;
-        self.words += 1;
-        self.alone = 0;
+        self.count_word(Word { hash: self.word, concept: self.concept() });
+    }
+
+    /// The concept of the word that was read, or of its longest stem that has one.
+    #[inline]
+    fn concept(&self) -> u8 {
         let [short, middle, long] = self.stems;
         let hashes = [self.word, long, middle, short].into_iter().filter(|&hash| hash != 0);
-        let concept = hashes.map(|hash| self.concepts.get(hash)).find(|&concept| concept != 0).unwrap_or_default();
-        self.chain_on(self.word);
-        self.mean(concept, self.word);
+        hashes.map(|hash| self.concepts.get(hash)).find(|&concept| concept != 0).unwrap_or_default()
+    }
+
+    #[inline]
+    fn count_word(&mut self, word: Word) {
+        self.words += 1;
+        self.alone = 0;
+        self.chain_on(word.hash);
+        self.mean(word.concept, word.hash);
     }
 
     /// End a letter that is a word of its own. Two or three of them in a row may be a concept.

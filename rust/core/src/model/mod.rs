@@ -12,7 +12,8 @@ pub mod features;
 
 use crate::error::CompileError;
 use crate::text::Span;
-use features::{FEATURES_VERSION, Sink, extract};
+use crate::text::lexicon::lexicon;
+use features::{FEATURES_VERSION, Sink, Word, extract, spell};
 
 /// First bytes of a weights file.
 pub const MAGIC: [u8; 4] = *b"KGLM";
@@ -64,8 +65,24 @@ pub struct Table {
 /// The learned scorer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    said: Table,
-    returned: Table,
+    said: Scorer,
+    returned: Scorer,
+}
+
+/// A table, and what it makes of words: most words of a text are among the few thousand commonest.
+#[derive(Debug, Clone, PartialEq)]
+struct Scorer {
+    table: Table,
+    /// The words of the lexicon, by their places.
+    words: Vec<Known>,
+}
+
+/// What the n-grams of a word's characters sum up to, how many they are, and what else there is to a word.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Known {
+    sum: i16,
+    features: u16,
+    word: Word,
 }
 
 /// Features of a unit: what they sum up to, how many they are, where the unit is.
@@ -81,9 +98,17 @@ struct Unit {
 struct Summing<'a> {
     weights: &'a [i8],
     shift: u32,
+    words: &'a [Known],
     sum: i64,
     features: u64,
     units: Vec<Unit>,
+}
+
+impl<'a> Summing<'a> {
+    fn new(table: &'a Table, words: &'a [Known], units: usize) -> Self {
+        let (sum, features, units) = (0, 0, Vec::with_capacity(units));
+        Self { weights: &table.weights, shift: 32 - u32::from(table.bits), words, sum, features, units }
+    }
 }
 
 impl Sink for Summing<'_> {
@@ -96,27 +121,41 @@ impl Sink for Summing<'_> {
     fn unit(&mut self, start: usize, end: usize) {
         self.units.push(Unit { sum: self.sum, features: self.features, start, end });
     }
+
+    #[inline]
+    fn word(&mut self, place: usize) -> Option<Word> {
+        let known = self.words.get(place)?;
+        self.sum += i64::from(known.sum);
+        self.features += u64::from(known.features);
+        Some(known.word)
+    }
 }
 
-impl Table {
+impl Scorer {
+    fn new(table: Table) -> Self {
+        let known = |word: &&str| {
+            let mut summing = Summing::new(&table, &[], 0);
+            let word = spell(word, &mut summing);
+            // A word has three n-grams a letter at the most: both numbers are small.
+            Known { sum: summing.sum as i16, features: summing.features as u16, word }
+        };
+        let words = lexicon().words.iter().map(known).collect();
+        Self { table, words }
+    }
+
     /// The highest raw score of any window, and the window. `None` for a text without words.
     fn raw(&self, folded: &str) -> Option<(f32, Span)> {
-        let mut summing = Summing {
-            weights: &self.weights,
-            shift: 32 - u32::from(self.bits),
-            sum: 0,
-            features: 0,
-            units: Vec::with_capacity(folded.len() / 64 + 1),
-        };
+        let table = &self.table;
+        let mut summing = Summing::new(table, &self.words, folded.len() / 64 + 1);
         extract(folded, &mut summing);
         let units = summing.units;
-        let toll = (units.len().max(1) as f32).log2() * self.toll;
+        let toll = (units.len().max(1) as f32).log2() * table.toll;
         let mut best: Option<(f32, Span)> = None;
         windows(units.len(), |first, last| {
             let before = first.checked_sub(1).and_then(|before| units.get(before));
             let (sum, features) = before.map_or((0, 0), |unit| (unit.sum, unit.features));
             let (Some(from), Some(to)) = (units.get(first), units.get(last)) else { return };
-            let raw = raw_score((to.sum - sum) as f32 * self.step, to.features - features) + self.bias - toll;
+            let raw = raw_score((to.sum - sum) as f32 * table.step, to.features - features) + table.bias - toll;
             if best.as_ref().is_none_or(|(highest, _)| raw > *highest) {
                 best = Some((raw, from.start..to.end));
             }
@@ -143,8 +182,8 @@ pub fn scale(curve: &[(f32, u8); KNOTS], raw: f32) -> u8 {
 impl Model {
     /// A model of two tables.
     #[must_use]
-    pub const fn new(said: Table, returned: Table) -> Self {
-        Self { said, returned }
+    pub fn new(said: Table, returned: Table) -> Self {
+        Self { said: Scorer::new(said), returned: Scorer::new(returned) }
     }
 
     /// The model that ships with this crate.
@@ -158,17 +197,17 @@ impl Model {
     /// Score a folded text. `None` when there is nothing to read in it.
     #[must_use]
     pub fn score(&self, folded: &str, place: Place) -> Option<Verdict> {
-        let table = self.table(place);
-        table.raw(folded).map(|(raw, span)| Verdict { score: scale(&table.curve, raw), span })
+        let scorer = self.scorer(place);
+        scorer.raw(folded).map(|(raw, span)| Verdict { score: scale(&scorer.table.curve, raw), span })
     }
 
     /// The score before it is brought to the scale of 0 to 100; training calibrates with it.
     #[must_use]
     pub fn raw(&self, folded: &str, place: Place) -> Option<f32> {
-        self.table(place).raw(folded).map(|(raw, _)| raw)
+        self.scorer(place).raw(folded).map(|(raw, _)| raw)
     }
 
-    const fn table(&self, place: Place) -> &Table {
+    const fn scorer(&self, place: Place) -> &Scorer {
         match place {
             Place::Said => &self.said,
             Place::Returned => &self.returned,
@@ -190,7 +229,7 @@ impl Model {
         let (mut said, mut returned) = (reader.table()?, reader.table()?);
         said.weights = reader.weights(said.bits)?;
         returned.weights = reader.weights(returned.bits)?;
-        if reader.0.is_empty() { Ok(Self { said, returned }) } else { Err(refused("longer than it says")) }
+        if reader.0.is_empty() { Ok(Self::new(said, returned)) } else { Err(refused("longer than it says")) }
     }
 
     /// Write what [`Model::parse`] reads.
@@ -201,7 +240,7 @@ impl Model {
             out.extend(number.to_le_bytes());
         }
         out.extend([0; HEADER - 10]);
-        for table in [&self.said, &self.returned] {
+        for table in [&self.said.table, &self.returned.table] {
             out.extend(u32::from(table.bits).to_le_bytes());
             for number in [table.step, table.bias, table.toll] {
                 out.extend(number.to_le_bytes());
@@ -211,7 +250,7 @@ impl Model {
                 out.push(score);
             }
         }
-        for table in [&self.said, &self.returned] {
+        for table in [&self.said.table, &self.returned.table] {
             out.extend(table.weights.iter().flat_map(|weight| weight.to_le_bytes()));
         }
         out
@@ -306,7 +345,7 @@ mod tests {
         let bytes = include_bytes!("weights.bin");
         assert!(bytes.len() <= 2 << 20, "{} bytes", bytes.len());
         assert!(shipped().to_bytes() == bytes);
-        for table in [&shipped().said, &shipped().returned] {
+        for table in [&shipped().said.table, &shipped().returned.table] {
             assert_eq!(table.curve[0].1, 0);
             assert!(table.step > 0.0 && table.weights.iter().any(|&weight| weight != 0));
         }

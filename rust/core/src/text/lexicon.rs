@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::OnceLock;
 
+use super::dictionary::Dictionary;
+
 /// Commonest first; letters `a` to `z` only.
 const WORDS: &str = include_str!("words.txt");
 const NATO: &str = "alpha alfa bravo charlie delta echo foxtrot golf hotel india juliett juliet kilo lima mike november \
@@ -58,8 +60,13 @@ impl Hasher for Same {
 type Index = HashMap<u64, u16, BuildHasherDefault<Same>>;
 
 /// The list, ready to be asked.
-pub(super) struct Lexicon {
-    words: Vec<&'static str>,
+pub(crate) struct Lexicon {
+    /// The words by their letters. Longer ones are only in `places`.
+    pub(crate) dictionary: Dictionary,
+    /// For each word whether it is of the spelling alphabet, or may be.
+    spelling: Vec<bool>,
+    /// The words, by their places.
+    pub(crate) words: Vec<&'static str>,
     /// Hash of each word to its place in the list.
     places: Index,
     /// Hash of each disturbed form to the commonest word that has it.
@@ -74,7 +81,7 @@ pub(super) struct Lexicon {
 }
 
 /// The one list there is.
-pub(super) fn lexicon() -> &'static Lexicon {
+pub(crate) fn lexicon() -> &'static Lexicon {
     static LEXICON: OnceLock<Lexicon> = OnceLock::new();
     LEXICON.get_or_init(Lexicon::new)
 }
@@ -116,13 +123,22 @@ impl Lexicon {
             .map(|word| (hash(word.bytes()), u16::from(word.as_bytes().first().copied().unwrap_or(b' '))));
         let nato: Index = nato.collect();
         let nato_set = nato.keys().fold(0, |set, key| set | bit(*key));
-        Self { nato, nato_set, words, places, forms, set, follows }
+        let dictionary = Dictionary::new(&words);
+        let mut lexicon = Self { dictionary, spelling: Vec::new(), nato, nato_set, words, places, forms, set, follows };
+        lexicon.spelling = lexicon.words.iter().map(|word| lexicon.may_spell(hash(word.bytes()))).collect();
+        lexicon
     }
 
     /// Whether a word with this hash is in the list, or one of a few others.
     #[inline]
     pub(super) fn may_know(&self, hash: u64) -> bool {
         self.set.get(cell(hash)).is_some_and(|cell| cell & bit(hash) != 0)
+    }
+
+    /// Whether the word at this place is of the spelling alphabet, or one of some others.
+    #[inline]
+    pub(super) fn spells(&self, place: usize) -> bool {
+        self.spelling.get(place) == Some(&true)
     }
 
     /// Whether a word with this hash is of the spelling alphabet, or one of some others.

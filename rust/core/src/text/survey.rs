@@ -72,31 +72,44 @@ impl Survey {
     #[must_use]
     pub fn of(folded: &str) -> Self {
         let mut surveyor = Surveyor::new(if folded.len() < LONG_TEXT { DISTURBED } else { DISTURBED_LONG });
-        let (mut start, mut length, mut hash, mut foreign) = (0, 0usize, empty(), false);
-        for (at, byte) in folded.bytes().enumerate().chain([(folded.len(), b' ')]) {
+        let bytes = folded.as_bytes();
+        // Where the word began that is being read, and its hash so far; whether it has letters that are not ASCII.
+        let (mut word, mut foreign, mut at) = (None, false, 0);
+        while at <= bytes.len() {
+            let byte = bytes.get(at).copied().unwrap_or(b' ');
             if byte.is_ascii_lowercase() {
-                if length == 0 {
-                    (start, hash) = (at, empty());
+                let rest = bytes.get(at..).unwrap_or_default();
+                if word.is_none() {
                     surveyor.join();
+                    if !foreign && let Some(length) = surveyor.known_word(rest) {
+                        at += length;
+                        continue;
+                    }
                 }
-                hash = step(hash, byte);
-                length += 1;
+                let letters = rest.iter().copied().take_while(u8::is_ascii_lowercase);
+                let (start, mut hash) = word.unwrap_or((at, empty()));
+                for letter in letters {
+                    hash = step(hash, letter);
+                    at += 1;
+                }
+                word = Some((start, hash));
                 continue;
             }
+            at += 1;
             // Symbols and emoji begin with the first of these bytes; other bytes above ASCII are of letters.
             let symbol = !foreign && matches!(byte, 0xC2 | 0xE2 | 0xEF..);
             if byte >= 0x80 && !symbol {
                 foreign |= byte >= 0xC0;
                 continue;
             }
-            if length > 0 && !foreign {
-                surveyor.word(folded.as_bytes().get(start..at).unwrap_or_default(), start, hash);
-            } else if foreign {
+            if foreign {
                 surveyor.foreign_words += 1;
                 surveyor.joint = Joint::None;
+            } else if let Some((start, hash)) = word {
+                surveyor.word(bytes.get(start..at - 1).unwrap_or_default(), start, hash);
             }
-            (length, foreign) = (0, false);
-            surveyor.other(byte, at);
+            (word, foreign) = (None, false);
+            surveyor.other(byte, at - 1);
         }
         surveyor.finish()
     }
@@ -202,7 +215,36 @@ impl Surveyor {
         }
     }
 
+    /// Take in the word that `rest` begins with, if it is one of the list. Gives its length.
+    #[inline]
+    fn known_word(&mut self, rest: &[u8]) -> Option<usize> {
+        let (place, length) = self.lexicon.dictionary.find(rest)?;
+        if !rest.get(length).is_none_or(u8::is_ascii) {
+            return None; // it may go on
+        }
+        if self.shows(rest.get(..length)?) {
+            self.known(length);
+            self.spells(length >= 4 && self.lexicon.spells(place));
+        }
+        Some(length)
+    }
+
+    /// Take in any word.
     fn word(&mut self, word: &[u8], start: usize, hash: u64) {
+        if !self.shows(word) {
+            return;
+        }
+        if self.lexicon.may_know(hash) {
+            self.known(word.len());
+        } else {
+            self.unknown_word(word, start);
+        }
+        self.spells(word.len() >= 4 && self.lexicon.may_spell(hash));
+    }
+
+    /// What any letters do. Says whether they are more than one.
+    #[inline]
+    fn shows(&mut self, word: &[u8]) -> bool {
         self.joint = Joint::Sign;
         self.shown += word.len();
         if word.len() <= 2 && word.iter().all(|letter| matches!(letter, b'a'..=b'f' | b'x' | b'u')) {
@@ -213,19 +255,24 @@ impl Surveyor {
         if word.len() < 2 {
             self.alone += 1;
             self.seen.spaced |= self.alone >= SPACED_LETTERS;
-            return;
+            return false;
         }
         self.alone = 0;
-        if self.lexicon.may_know(hash) {
-            self.known_words += 1;
-            self.unknown = self.unknown.saturating_sub(1);
-            self.odd = self.odd.saturating_sub(word.len());
-            self.mirrored = self.mirrored.saturating_sub(1);
-            self.cuts = self.cuts.saturating_sub(1);
-        } else {
-            self.unknown_word(word, start);
-        }
-        if word.len() >= 4 && self.lexicon.may_spell(hash) {
+        true
+    }
+
+    #[inline]
+    fn known(&mut self, length: usize) {
+        self.known_words += 1;
+        self.unknown = self.unknown.saturating_sub(1);
+        self.odd = self.odd.saturating_sub(length);
+        self.mirrored = self.mirrored.saturating_sub(1);
+        self.cuts = self.cuts.saturating_sub(1);
+    }
+
+    #[inline]
+    fn spells(&mut self, is_of_the_alphabet: bool) {
+        if is_of_the_alphabet {
             self.spelt += 1;
             self.seen.spelt |= self.spelt >= SPELT_WORDS;
         }

@@ -1,0 +1,93 @@
+//! Looking words up by all of their letters at once: no hash of letter after letter, and no doubt.
+
+use crate::eight::{eight, first, lower_case};
+
+/// Longer words are not looked up.
+pub(crate) const LONGEST: usize = 15;
+/// Odd constants without structure.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+const SPREAD_REST: u64 = 0xBF58_476D_1CE4_E5B9;
+
+/// The letters of a word, zeros behind them.
+type Key = [u64; 2];
+
+/// Lower case words and their places in a list.
+#[derive(Debug)]
+pub(crate) struct Dictionary {
+    /// Open addressing, at most half full. A key without letters is none.
+    slots: Vec<(Key, u16)>,
+}
+
+impl Dictionary {
+    /// Words of the letters `a` to `z`. Those that are longer than [`LONGEST`] are left out.
+    pub(super) fn new(words: &[&str]) -> Self {
+        let mut slots = vec![(Key::default(), 0); (2 * words.len()).next_power_of_two()];
+        let mask = slots.len() - 1;
+        for (place, word) in (0..).zip(words) {
+            let Some((key, _)) = key(word.as_bytes()) else { continue };
+            let mut at = start(key) & mask;
+            while slots.get(at).is_some_and(|slot| slot.0 != Key::default() && slot.0 != key) {
+                at = (at + 1) & mask;
+            }
+            slots.iter_mut().skip(at).take(1).for_each(|slot| *slot = (key, place));
+        }
+        Self { slots }
+    }
+
+    /// The place and the length of the lower case letters that `text` begins with, if they are a word.
+    #[inline]
+    pub(crate) fn find(&self, text: &[u8]) -> Option<(usize, usize)> {
+        let (key, length) = key(text)?;
+        let mask = self.slots.len() - 1;
+        let mut at = start(key) & mask;
+        loop {
+            let &(known, place) = self.slots.get(at)?;
+            if known == key {
+                return Some((usize::from(place), length));
+            }
+            if known == Key::default() {
+                return None;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+}
+
+/// The lower case letters that `text` begins with, and how many they are, if there are some and not too many.
+#[inline]
+fn key(text: &[u8]) -> Option<(Key, usize)> {
+    let head = eight(text, 0);
+    let length = lower_case(head);
+    if length < 8 {
+        return (length > 0).then(|| ([first(head, length), 0], length));
+    }
+    let rest = eight(text, 8);
+    let more = lower_case(rest);
+    (8 + more <= LONGEST).then(|| ([head, first(rest, more)], 8 + more))
+}
+
+/// Where to look first.
+#[inline]
+fn start([head, rest]: Key) -> usize {
+    (head.wrapping_mul(SPREAD) ^ rest.wrapping_mul(SPREAD_REST)).wrapping_mul(SPREAD).rotate_left(24) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_wherever_they_end_and_nothing_else_is() {
+        let words = ["a", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghijklmno", "abcdefghijklmnop"];
+        let dictionary = Dictionary::new(&words);
+        for (place, word) in words.iter().enumerate() {
+            for after in ["", " ", "1", "é", "'s and so on and so on"] {
+                let found = dictionary.find(format!("{word}{after}").as_bytes());
+                assert_eq!(found, (word.len() <= LONGEST).then_some((place, word.len())), "{word}{after}");
+            }
+        }
+        for other in ["", "b", "A", "ab", "abcdefgi", "abcdefghj", "abcdefghijklmn", "éa", " a"] {
+            assert_eq!(dictionary.find(other.as_bytes()), None, "{other}");
+        }
+    }
+}
