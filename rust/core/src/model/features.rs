@@ -143,7 +143,7 @@ impl<'a, S: Sink> Reader<'a, S> {
     /// Read the word of the lexicon that `rest` begins with as a whole, if the sink knows it. Gives its length.
     #[inline]
     fn known_word(&mut self, rest: &[u8]) -> Option<usize> {
-        if self.letters > 0 {
+        if self.letters > 0 || !rest.first()?.is_ascii_lowercase() {
             return None;
         }
         let (place, length) = self.lexicon.dictionary.find(rest)?;

@@ -57,7 +57,9 @@ struct Letter {
 
 /// The letter that `rest` begins with, whether it may be an `l`, and how many bytes it takes.
 fn letter_at(rest: &[u8], in_word: bool) -> (Option<(u8, bool)>, usize) {
-    if let Some((drawn, letter)) = DRAWN.iter().find(|(drawn, _)| rest.starts_with(drawn)) {
+    if matches!(rest.first(), Some(b'/' | b'\\' | b'|' | b'(' | b'>'))
+        && let Some((drawn, letter)) = DRAWN.iter().find(|(drawn, _)| rest.starts_with(drawn))
+    {
         return (Some((*letter, false)), drawn.len());
     }
     let next = rest.get(1).copied().unwrap_or(b' ');

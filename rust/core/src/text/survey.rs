@@ -41,6 +41,8 @@ pub struct Survey {
     pub(super) leet: bool,
     /// Unknown words so long that they may be several.
     pub(super) long: bool,
+    /// All letters in a row that are so long, unless they are surely known.
+    pub(super) joined: Vec<Span>,
     /// Letters that stand alone.
     pub(crate) spaced: bool,
     /// Signs inside words.
@@ -86,13 +88,16 @@ impl Survey {
                         continue;
                     }
                 }
-                let letters = rest.iter().copied().take_while(u8::is_ascii_lowercase);
                 let (start, mut hash) = word.unwrap_or((at, empty()));
-                for letter in letters {
+                let mut end = at;
+                for &letter in rest.iter().take_while(|letter| letter.is_ascii_lowercase()) {
                     hash = step(hash, letter);
-                    at += 1;
+                    end += 1;
                 }
-                word = Some((start, hash));
+                if end - at >= JOINED_LETTERS {
+                    surveyor.seen.joined.push(at..end);
+                }
+                (word, at) = (Some((start, hash)), end);
                 continue;
             }
             at += 1;
