@@ -48,6 +48,12 @@ const FIVE: u64 = (1 << (5 * CODE_BITS)) - 1;
 pub trait Sink {
     /// A feature of the current unit.
     fn feature(&mut self, hash: u32);
+    /// Several at once, each of them `times`.
+    fn features(&mut self, hashes: &[u32], times: u8) {
+        for &hash in hashes {
+            (0..times).for_each(|_| self.feature(hash));
+        }
+    }
     /// The current unit is complete; it is `text[start..end]`.
     fn unit(&mut self, start: usize, end: usize);
     /// Take in all n-grams of the characters of a word of the lexicon at once, if they are known. Otherwise each of
@@ -272,16 +278,14 @@ impl<'a, S: Sink> Reader<'a, S> {
         }
         self.present |= 1 << (concept & 63);
         // They count twice: what many words share is known better than what one says.
-        for hash in [
+        let hashes = [
             meaning(&[concept]),
             meaning(&[last, concept]),
             meaning(&[before, SKIPPED, concept]),
             meaning(&[first, SKIPPED, SKIPPED, concept]),
             meaning(&[before, last, concept]),
-        ] {
-            self.emit(hash);
-            self.emit(hash);
-        }
+        ];
+        self.sink.features(&hashes.map(feature), 2);
         self.meant = [concept, last, before];
     }
 
@@ -289,10 +293,13 @@ impl<'a, S: Sink> Reader<'a, S> {
     #[inline]
     fn chain_on(&mut self, word: u64) {
         let [last, before] = self.chain;
-        self.emit(word.wrapping_mul(MIX_C));
-        self.emit(two(last, word));
-        self.emit(three(before, last, word));
-        self.emit(before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B));
+        let hashes = [
+            word.wrapping_mul(MIX_C),
+            two(last, word),
+            three(before, last, word),
+            before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B),
+        ];
+        self.sink.features(&hashes.map(feature), 1);
         self.chain = [word, last];
     }
 
@@ -360,8 +367,14 @@ impl<'a, S: Sink> Reader<'a, S> {
 
     #[inline]
     fn emit(&mut self, hash: u64) {
-        self.sink.feature((hash >> 32) as u32);
+        self.sink.feature(feature(hash));
     }
+}
+
+/// Of a hash the part that was mixed best.
+#[inline]
+const fn feature(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 /// Two words in a row.

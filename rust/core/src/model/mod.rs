@@ -109,13 +109,26 @@ impl<'a> Summing<'a> {
         let (sum, features, units) = (0, 0, Vec::with_capacity(units));
         Self { weights: &table.weights, shift: 32 - u32::from(table.bits), words, sum, features, units }
     }
+
+    #[inline]
+    fn weight(&self, hash: u32) -> i64 {
+        i64::from(self.weights.get((hash >> self.shift) as usize).copied().unwrap_or_default())
+    }
 }
 
 impl Sink for Summing<'_> {
     #[inline]
     fn feature(&mut self, hash: u32) {
-        self.sum += i64::from(self.weights.get((hash >> self.shift) as usize).copied().unwrap_or_default());
+        self.sum += self.weight(hash);
         self.features += 1;
+    }
+
+    /// One addition for all of them: those to a sum in memory wait for each other.
+    #[inline]
+    fn features(&mut self, hashes: &[u32], times: u8) {
+        let sum: i64 = hashes.iter().map(|&hash| self.weight(hash)).sum();
+        self.sum += sum * i64::from(times);
+        self.features += hashes.len() as u64 * u64::from(times);
     }
 
     fn unit(&mut self, start: usize, end: usize) {

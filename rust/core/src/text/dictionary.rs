@@ -15,21 +15,29 @@ type Key = [u64; 2];
 #[derive(Debug)]
 pub(crate) struct Dictionary {
     /// Open addressing, at most half full. A key without letters is none.
-    slots: Vec<(Key, u16)>,
+    slots: Vec<Slot>,
+}
+
+/// Aligned, so that none lies in two lines of the cache.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(32))]
+struct Slot {
+    key: Key,
+    place: u16,
 }
 
 impl Dictionary {
     /// Words of the letters `a` to `z`. Those that are longer than [`LONGEST`] are left out.
     pub(super) fn new(words: &[&str]) -> Self {
-        let mut slots = vec![(Key::default(), 0); (2 * words.len()).next_power_of_two()];
+        let mut slots = vec![Slot::default(); (2 * words.len()).next_power_of_two()];
         let mask = slots.len() - 1;
         for (place, word) in (0..).zip(words) {
             let Some((key, _)) = key(word.as_bytes()) else { continue };
             let mut at = start(key) & mask;
-            while slots.get(at).is_some_and(|slot| slot.0 != Key::default() && slot.0 != key) {
+            while slots.get(at).is_some_and(|slot| slot.key != Key::default() && slot.key != key) {
                 at = (at + 1) & mask;
             }
-            slots.iter_mut().skip(at).take(1).for_each(|slot| *slot = (key, place));
+            slots.iter_mut().skip(at).take(1).for_each(|slot| *slot = Slot { key, place });
         }
         Self { slots }
     }
@@ -41,11 +49,11 @@ impl Dictionary {
         let mask = self.slots.len() - 1;
         let mut at = start(key) & mask;
         loop {
-            let &(known, place) = self.slots.get(at)?;
-            if known == key {
-                return Some((usize::from(place), length));
+            let slot = self.slots.get(at)?;
+            if slot.key == key {
+                return Some((usize::from(slot.place), length));
             }
-            if known == Key::default() {
+            if slot.key == Key::default() {
                 return None;
             }
             at = (at + 1) & mask;

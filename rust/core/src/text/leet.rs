@@ -32,6 +32,12 @@ pub(super) fn unleet(folded: &str) -> Option<View> {
     let mut word: Vec<Letter> = Vec::new();
     let (mut at, mut changed) = (0, false);
     while let Some(rest) = folded.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
+        let plain = if word.is_empty() { plain_run(rest) } else { 0 };
+        if let Some(stretch) = folded.get(at..at + plain).filter(|stretch| !stretch.is_empty()) {
+            out.push_copied(stretch, at);
+            at += plain;
+            continue;
+        }
         let (read, length) = letter_at(rest, !word.is_empty());
         if let Some((letter, either)) = read {
             changed |= rest.first() != Some(&letter);
@@ -46,6 +52,16 @@ pub(super) fn unleet(folded: &str) -> Option<View> {
     }
     flush(&mut word, &mut out);
     changed.then_some(out)
+}
+
+/// How many bytes from the first on are what they are: whole words without any sign that may be a letter.
+fn plain_run(rest: &[u8]) -> usize {
+    let may_be = |byte: &u8| {
+        byte.is_ascii_digit() || matches!(byte, b'|' | b'!' | b'@' | b'$' | b'+' | b'#' | b'/' | b'\\' | b'(' | b'>')
+    };
+    let Some(end) = rest.iter().position(may_be) else { return rest.len() };
+    let head = rest.get(..end).unwrap_or_default();
+    head.iter().rposition(|byte| !byte.is_ascii_lowercase()).map_or(0, |last| last + 1)
 }
 
 struct Letter {

@@ -167,17 +167,14 @@ struct Surveyor {
     foreign_words: usize,
 }
 
-/// What a stretch of text holds.
-#[derive(Default, Clone, Copy)]
-struct Token {
-    /// Words.
-    words: bool,
-    digits: bool,
-    /// Letters that are hexadecimal digits.
-    hex: bool,
-    dots: bool,
-    other: bool,
-}
+/// What a stretch of text holds, a bit for each.
+type Token = u8;
+const WORDS: Token = 1;
+const DIGITS: Token = 2;
+/// Letters that are hexadecimal digits.
+const HEX: Token = 4;
+const DOTS: Token = 8;
+const OTHER: Token = 16;
 
 impl Surveyor {
     fn new(threshold: usize) -> Self {
@@ -201,8 +198,8 @@ impl Surveyor {
             odd_start: 0,
             oddest: ODD_PAIRS - 1,
             run_start: 0,
-            token: Token::default(),
-            group: Token::default(),
+            token: 0,
+            group: 0,
             signs: 0,
             shown: 0,
             known_words: 0,
@@ -253,9 +250,9 @@ impl Surveyor {
         self.joint = Joint::Sign;
         self.shown += word.len();
         if word.len() <= 2 && word.iter().all(|letter| matches!(letter, b'a'..=b'f' | b'x' | b'u')) {
-            self.group.hex = true;
+            self.group |= HEX;
         } else {
-            self.group.words = true;
+            self.group |= WORDS;
         }
         if word.len() < 2 {
             self.alone += 1;
@@ -325,7 +322,8 @@ impl Surveyor {
             self.run_start = at + 1;
         }
         if byte.is_ascii_digit() {
-            (self.group.digits, self.token.digits) = (true, true);
+            self.group |= DIGITS;
+            self.token |= DIGITS;
             self.signs += 1;
             self.shown += 1;
             self.joint = Joint::None;
@@ -350,9 +348,10 @@ impl Surveyor {
             (joint, _) => joint,
         };
         match byte {
-            b'.' | b'-' => self.token.dots = true,
-            b'@' | b'$' | b'|' | b'\\' | b'+' | b'!' => self.token.digits = true,
-            _ => self.token.other = byte < 0x80,
+            b'.' | b'-' => self.token |= DOTS,
+            b'@' | b'$' | b'|' | b'\\' | b'+' | b'!' => self.token |= DIGITS,
+            _ if byte < 0x80 => self.token |= OTHER,
+            _ => self.token &= !OTHER,
         }
         self.seen.escapes |= matches!(byte, b'%' | b'&' | b'\\' | b'=' | 0x1b);
         self.signs +=
@@ -360,24 +359,24 @@ impl Surveyor {
     }
 
     fn end_group(&mut self) {
-        let Token { words, digits, hex, .. } = std::mem::take(&mut self.group);
-        if words {
-            self.token.words = true;
+        let group = std::mem::take(&mut self.group);
+        if group & WORDS != 0 {
+            self.token |= WORDS;
             self.numbers = 0;
-        } else if digits || hex {
-            self.token.hex |= hex;
+        } else if group != 0 {
+            self.token |= group & HEX;
             self.numbers += 1;
             self.seen.numbers |= self.numbers >= NUMBERS_MIN;
         }
     }
 
     fn end_token(&mut self) {
-        let Token { words, digits, hex, dots, other } = std::mem::take(&mut self.token);
-        self.leet += usize::from((words || hex) && digits);
-        if dots && !words && !digits && !hex && !other {
+        let token = std::mem::take(&mut self.token);
+        self.leet += usize::from(token & (WORDS | HEX) != 0 && token & DIGITS != 0);
+        if token == DOTS {
             self.signals += 1;
             self.seen.signals |= self.signals >= SIGNALS_MIN;
-        } else if words || digits || hex {
+        } else if token & (WORDS | DIGITS | HEX) != 0 {
             self.signals = 0;
         }
     }
