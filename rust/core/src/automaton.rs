@@ -1,7 +1,7 @@
 //! Going through a text with an automaton of many words.
 
 use aho_corasick::Anchored;
-use aho_corasick::automaton::Automaton;
+use aho_corasick::automaton::{Automaton, StateID};
 
 use crate::text::Span;
 
@@ -10,14 +10,20 @@ use crate::text::Span;
 #[inline]
 pub(crate) fn each_match(words: &impl Automaton, text: &str, mut found: impl FnMut(usize, Span)) {
     let Ok(mut state) = words.start_state(Anchored::No) else { return };
-    for (at, &byte) in text.as_bytes().iter().enumerate() {
+    let mut bytes = text.as_bytes().iter();
+    while let Some(&byte) = bytes.next() {
         state = words.next_state(Anchored::No, state, byte);
-        if !words.is_special(state) || !words.is_match(state) {
-            continue;
+        if words.is_special(state) && words.is_match(state) {
+            report(words, state, text.len() - bytes.len(), &mut found);
         }
-        for index in 0..words.match_len(state) {
-            let word = words.match_pattern(state, index);
-            found(word.as_usize(), at + 1 - words.pattern_len(word)..at + 1);
-        }
+    }
+}
+
+/// Apart from the loop, which goes through every byte: hardly any of them ends a word.
+#[cold]
+fn report(words: &impl Automaton, state: StateID, end: usize, found: &mut impl FnMut(usize, Span)) {
+    for index in 0..words.match_len(state) {
+        let word = words.match_pattern(state, index);
+        found(word.as_usize(), end - words.pattern_len(word)..end);
     }
 }

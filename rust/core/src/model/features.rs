@@ -213,16 +213,11 @@ impl<'a, S: Sink> Reader<'a, S> {
     #[inline]
     fn push(&mut self, code: u64) {
         self.recent = (self.recent << CODE_BITS | code) & FIVE;
+        let recent = self.recent;
+        let ngrams = [recent & THREE, recent & FOUR, recent].map(|codes| feature(codes.wrapping_mul(MIX_A)));
         // Before a third code has come there are none above it, and the number is no n-gram.
-        if self.recent > THREE >> CODE_BITS {
-            self.emit((self.recent & THREE).wrapping_mul(MIX_A));
-        }
-        if self.recent > FOUR >> CODE_BITS {
-            self.emit((self.recent & FOUR).wrapping_mul(MIX_A));
-        }
-        if self.recent > FIVE >> CODE_BITS {
-            self.emit(self.recent.wrapping_mul(MIX_A));
-        }
+        let long_enough = [THREE, FOUR, FIVE].into_iter().filter(|&most| recent > most >> CODE_BITS).count();
+        self.sink.features(ngrams.get(..long_enough).unwrap_or_default(), 1);
     }
 
     #[inline]
