@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::Hit;
 use crate::text::Span;
 
+/// Room for so many steps is taken at once.
+const USUALLY_REACHED: usize = 32;
+
 /// What finding a word does for one phrase.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Use {
@@ -71,7 +74,7 @@ struct Reached {
 
 impl Progress {
     pub(super) fn new(steps: usize) -> Self {
-        Self { entries: vec![0; steps], reached: Vec::new() }
+        Self { entries: vec![0; steps], reached: Vec::with_capacity(steps.min(USUALLY_REACHED)) }
     }
 
     /// Go on with every phrase for which the word at `place` is its next step.

@@ -129,6 +129,21 @@ fn flush(word: &mut Vec<Letter>, out: &mut View) {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_passed_over_is_what_it_is(text in "((ab|l|i|é|忽| |,|[.]|-|_|=|<|[)])|[/|()>!@$+#0-9]|\\\\){0,30}") {
+            let end = plain_run(text.as_bytes());
+            let passed = text.get(..end).unwrap_or_default();
+            proptest::prop_assert!(text.is_char_boundary(end) && unleet(passed).is_none());
+            proptest::prop_assert!(!passed.ends_with(|c: char| c.is_ascii_lowercase()) || end == text.len());
+            for at in 0..end {
+                let (read, length) = letter_at(text.as_bytes().get(at..).unwrap_or_default(), at % 2 == 0);
+                let same = read.is_none_or(|(letter, either)| text.as_bytes().get(at) == Some(&letter) && !either);
+                proptest::prop_assert!(same && length == 1, "{}", at);
+            }
+        }
+    }
+
     fn read(folded: &str) -> Option<String> {
         unleet(folded).map(|view| view.text().to_owned())
     }
