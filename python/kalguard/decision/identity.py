@@ -162,16 +162,16 @@ def _verified_payload(token: str, key: Key, algorithms: list[str]) -> bytes:
 
 def _header(token: str) -> dict[str, Any]:
     """The protected header, unverified. Refuses `crit`: there is no extension that we understand."""
+    first, signature = token.partition(".")[0], token.rpartition(".")[2]
     try:
         jws.extract_compact(token.encode())
-        header = _object(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))
+        header = _object(_bytes(first))
+        is_canonical = _base64(_bytes(signature)) == signature
     except (JoseError, ValueError, TypeError, RecursionError):
         raise AuthFailed("token is malformed") from None
-    if "crit" in header or "b64" in header:
+    # The same signature in other letters would be another token to a hash.
+    if not is_canonical or "crit" in header or "b64" in header:
         raise AuthFailed("token is malformed")
-    signature = token.rpartition(".")[2]
-    if _base64(base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))) != signature:
-        raise AuthFailed("token is malformed")  # the same signature in other letters would be another token to a hash
     return header
 
 
@@ -183,8 +183,10 @@ def _twins(token: str) -> tuple[str, ...]:
     signed, _, signature = token.rpartition(".")
     if _header(token).get("alg") != "ES256":
         return ()
-    raw = base64.urlsafe_b64decode(signature + "==")
+    raw = _bytes(signature)
     other = _P256_ORDER - int.from_bytes(raw[32:])
+    if len(raw) != 64 or not 0 < other < _P256_ORDER:
+        return ()  # no signature of that kind, which only `UnverifiedKeyring` lets come this far
     return (_sha256(f"{signed}.{_base64(raw[:32] + other.to_bytes(32))}"),)
 
 
@@ -194,6 +196,11 @@ def _sha256(token: str) -> str:
 
 def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    """What `_base64` wrote. Raises `ValueError`."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _claims(payload: bytes) -> dict[str, Any]:
