@@ -109,6 +109,7 @@ def call(
     *,
     method: str = "POST",
     headers: dict[str, str] | list[tuple[str, str]] | None = None,
+    query: str = "",
 ) -> Reply:
     """Send one request to an app in this process. `body` may be bytes, or something to be written as JSON."""
     pairs = bearer().items() if headers is None else headers.items() if isinstance(headers, dict) else headers
@@ -121,7 +122,7 @@ def call(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
         "client": ("127.0.0.1", 1),
