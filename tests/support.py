@@ -17,10 +17,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import OctKey
 from litestar import Litestar
@@ -110,8 +114,12 @@ def call(
     method: str = "POST",
     headers: dict[str, str] | list[tuple[str, str]] | None = None,
     query: str = "",
+    stalls: bool = False,
 ) -> Reply:
-    """Send one request to an app in this process. `body` may be bytes, or something to be written as JSON."""
+    """Send one request to an app in this process. `body` may be bytes, or something to be written as JSON.
+
+    With `stalls` the body never ends.
+    """
     pairs = bearer().items() if headers is None else headers.items() if isinstance(headers, dict) else headers
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     scope = {
@@ -130,10 +138,13 @@ def call(
         "state": {},
     }
     sent: list[Any] = []
-    requests = iter([{"type": "http.request", "body": data, "more_body": False}])
+    requests = iter([{"type": "http.request", "body": data, "more_body": stalls}])
 
     async def receive() -> Any:
-        return next(requests, {"type": "http.disconnect"})
+        message = next(requests, None)
+        if message is None and stalls:
+            await asyncio.Event().wait()
+        return message or {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -182,8 +193,11 @@ class Server:
 
     def audit(self) -> list[dict[str, Any]]:
         """What is on record, without what the writers say of themselves."""
-        lines = [json.loads(line) for line in self.audit_path.read_text().splitlines()]
-        return [line for line in lines if not line["type"].startswith("audit_")]
+        return [record for record in self.whole_audit() if not record["type"].startswith("audit_")]
+
+    def whole_audit(self) -> list[dict[str, Any]]:
+        """What is on record."""
+        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
 
     def log(self) -> str:
         return self.log_path.read_text()
@@ -197,7 +211,12 @@ def environment(**variables: str) -> dict[str, str]:
 
 @contextmanager
 def running(
-    folder: Path, command: Sequence[str] | None = None, *, wait_for: str = "127.0.0.1", **variables: str
+    folder: Path,
+    command: Sequence[str] | None = None,
+    *,
+    wait_for: str = "127.0.0.1",
+    scheme: str = "http",
+    **variables: str,
 ) -> Iterator[Server]:
     """Start the server as a user would, wait until it answers, stop it by its process id at the end."""
     port, metrics_port = free_port(), free_port()
@@ -219,7 +238,8 @@ def running(
             stderr=subprocess.STDOUT,
             cwd=ROOT,
         )
-    server = Server(process, f"http://{wait_for}:{port}", f"http://{wait_for}:{metrics_port}", audit_path, log_path)
+    url, metrics_url = f"{scheme}://{wait_for}:{port}", f"http://{wait_for}:{metrics_port}"
+    server = Server(process, url, metrics_url, audit_path, log_path)
     try:
         wait_until_up(server)
         yield server
@@ -234,7 +254,7 @@ def wait_until_up(server: Server, seconds: float = 20.0) -> None:
         if server.process.poll() is not None:
             raise AssertionError(f"server ended with {server.process.returncode}:\n{server.log()}")
         try:
-            httpx.get(f"{server.url}/health/live")
+            httpx.get(f"{server.url}/health/live", verify=False)
         except httpx.TransportError:
             time.sleep(0.05)
         else:
@@ -274,3 +294,25 @@ async def until_in_loop(true: Callable[[], bool], seconds: float = 20.0) -> None
     while not true():
         assert time.monotonic() < deadline, f"not true after {seconds} seconds"
         await asyncio.sleep(0.02)
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    return folder / "cert.pem", folder / "key.pem"

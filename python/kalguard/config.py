@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert_path: str | None
     tls_key_path: str | None
     drain_seconds: int
+    idle_seconds: int
     max_concurrent_checks: int
     max_buffered_bytes: int
     token_secret: str | None
@@ -58,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     check_system_messages: bool
     audit_log_path: str | None
     audit_fsync: str
+    audit_format: str
     audit_key_path: str | None
     api_key: str | None
     cloud_url: str
@@ -180,6 +182,13 @@ VARIABLES: tuple[Variable, ...] = (
         "a whole number from 0 to 3600",
         _whole(0, 3600),
         "Longest time in seconds from SIGTERM to the end of the process; below 2 it may take a second more",
+    ),
+    Variable(
+        "KALGUARD_IDLE_SECONDS",
+        "75",
+        "a whole number from 1 to 3600",
+        _whole(1, 3600),
+        "Longest time in seconds that a connection waits between requests or takes for the head of one",
     ),
     Variable(
         "KALGUARD_MAX_CONCURRENT_CHECKS",
@@ -309,6 +318,13 @@ VARIABLES: tuple[Variable, ...] = (
         "always, interval or off",
         _one_of("always", "interval", "off"),
         "When the audit file is forced to disk: before each reply (at the disk's pace), every second, or by the system",
+    ),
+    Variable(
+        "KALGUARD_AUDIT_FORMAT",
+        "native",
+        "native or ocsf",
+        _one_of("native", "ocsf"),
+        "Shape of the audit records: our own, or events of the Open Cybersecurity Schema Framework",
     ),
     Variable(
         "KALGUARD_AUDIT_KEY_PATH",

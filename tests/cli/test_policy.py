@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from kalguard.records.ocsf import ocsf_event
 from kalguard.records.sinks import MemorySink
+from kalguard.wire.audit import AuditRecord
 from tests.cli.test_commands import run
 from tests.support import app, bearer, call, records, token
 
@@ -83,8 +86,8 @@ OLD = {
 }
 
 
-@pytest.fixture
-def log(tmp_path: Path) -> str:
+@pytest.fixture(params=["native", "ocsf"])
+def log(tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """What the service records when it is asked, under the old policy."""
     sink = MemorySink()
     service = app(sink, policy_path=written(tmp_path, "old.json", OLD))
@@ -98,7 +101,10 @@ def log(tmp_path: Path) -> str:
         call(service, "/v1/tool/check", body)
     call(service)
     call(service, headers=bearer("forged"))
-    return written(tmp_path, "audit.jsonl", "\n".join(json.dumps(record) for record in records(sink)) + "\n{torn")
+    kept: list[Any] = records(sink)
+    if request.param == "ocsf":
+        kept = [ocsf_event(msgspec.convert(record, AuditRecord)) for record in kept]
+    return written(tmp_path, "audit.jsonl", "\n".join(json.dumps(record) for record in kept) + "\n{torn")
 
 
 def diff(folder: Path, new: object, log: str) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from kalguard.counters.redis import RedisStore
 from kalguard.decision.limits import Limit
 from kalguard.decision.model import LimitName
 from tests.redis import RedisServer, redis_server
-from tests.sidecar.test_start import make_certificate
-from tests.support import free_port
+from tests.support import free_port, make_certificate
 
 AGENT = Limit(LimitName.AGENT, ("a",), 100)
 TOOL = Limit(LimitName.TOOL, ("a", "t"), 100)

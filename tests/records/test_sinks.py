@@ -23,7 +23,7 @@ class Watcher:
     """Adds up what it is told."""
 
     def __init__(self) -> None:
-        self.written = self.failed = 0
+        self.written = self.failed = self.queued = 0
 
     def audit_written(self, count: int, seconds: float) -> None:
         assert seconds >= 0
@@ -31,6 +31,9 @@ class Watcher:
 
     def audit_failed(self, count: int) -> None:
         self.failed += count
+
+    def audit_queued(self, depth: int) -> None:
+        self.queued = depth
 
 
 def write(sink: WriterSink, *records: bytes) -> None:

@@ -3,8 +3,12 @@
 import asyncio
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ from kalguard.decision.registration import Definition, Registration, Registratio
 from kalguard.errors import Unavailable
 from kalguard.records.sinks import MemorySink
 from kalguard.toolstore.memory import MemoryRegistrations
-from kalguard.toolstore.workers import SharedRegistrations
+from kalguard.toolstore.workers import LOCK_SECONDS, SharedRegistrations
 from tests.support import ALL_CAPABILITIES, ALLOW_ALL, Reply, app, bearer, call, records, token
 
 REGISTER, CHECK = "/v1/tool/register", "/v1/tool/check"
@@ -324,6 +328,60 @@ def test_a_full_disk_is_a_refusal_that_leaves_nothing_behind(path: str, monkeypa
     monkeypatch.undo()
     assert one.of("t") == ()
     assert keep(one, entry("t")) == SharedRegistrations(path).of("t") == (entry("t"),)
+
+
+STOPPED = """
+import os, signal, sys
+from kalguard.toolstore.workers import SharedRegistrations
+with SharedRegistrations(sys.argv[1])._alone():
+    os.write(1, b".")
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.fixture
+def stopped(path: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that was stopped while it had the lock."""
+    with subprocess.Popen([sys.executable, "-c", STOPPED, path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"."
+        yield process
+        process.kill()
+
+
+def test_a_process_that_stops_with_the_lock_holds_nobody_up(path: str, stopped: subprocess.Popen[bytes]) -> None:
+    one = SharedRegistrations(path)
+
+    async def turns() -> int:
+        """How often others had their turn meanwhile, each of them reading what is new."""
+        waiting = [asyncio.create_task(one.add(entry(f"t{number}"), pinned=False)) for number in range(50)]
+        count = 0
+        while not all(task.done() for task in waiting):
+            with open(path, "ab") as file:
+                file.write(b"\n")
+            assert one.of("t0") == ()
+            await asyncio.sleep(0.001)
+            count += 1
+        refused = [task.exception() for task in waiting]
+        assert {str(error) for error in refused} == {"tool cannot be registered: the lock is held"}
+        assert all(isinstance(error, Unavailable) for error in refused)
+        return count
+
+    started = time.monotonic()
+    assert asyncio.run(turns()) > 10
+    assert LOCK_SECONDS <= time.monotonic() - started < 10 * LOCK_SECONDS  # the wait is not paid again by each
+    stopped.send_signal(signal.SIGCONT)
+    stopped.wait(10)
+    assert keep(one, entry("t0")) == one.of("t0") == (entry("t0"),)
+
+
+def test_a_stopped_process_that_is_killed_gives_the_lock_back(path: str, stopped: subprocess.Popen[bytes]) -> None:
+    one = SharedRegistrations(path)
+    with pytest.raises(Unavailable, match="the lock is held"):
+        keep(one, entry("t"))
+    stopped.kill()
+    stopped.wait(10)
+    assert keep(one, entry("t")) == (entry("t"),)
 
 
 def test_the_file_is_not_followed_to_somewhere_else(tmp_path: Path, path: str) -> None:

@@ -5,13 +5,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support import GOOD_PROMPT, SECRET, environment, free_port, running, stop
+from tests.support import GOOD_PROMPT, SECRET, environment, free_port, make_certificate, running
 
 COMMAND = str(Path(sys.executable).with_name("kalguard-sidecar"))
 
@@ -189,60 +188,9 @@ def test_the_audit_log_can_be_standard_output(tmp_path: Path) -> None:
 
 def test_it_speaks_tls_where_it_is_told_to(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
-    port = free_port()
-    process = subprocess.Popen(
-        [COMMAND],
-        env=environment(
-            host="127.0.0.1",
-            port=str(port),
-            metrics_port=str(free_port()),
-            tls_cert_path=str(certificate),
-            tls_key_path=str(key),
-            token_secret=SECRET,
-            drain_seconds="2",
-        ),
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        context = ssl.create_default_context(cafile=str(certificate))
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                reply = httpx.get(f"https://localhost:{port}/health", verify=context)
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        assert reply.status_code == 200
+    context = ssl.create_default_context(cafile=str(certificate))
+    variables = {"tls_cert_path": str(certificate), "tls_key_path": str(key), "host": "localhost"}
+    with running(tmp_path, wait_for="localhost", scheme="https", **variables) as server:
+        assert httpx.get(f"{server.url}/health", verify=context).status_code == 200
         with pytest.raises(httpx.TransportError):
-            httpx.get(f"http://127.0.0.1:{port}/health")
-    finally:
-        stop(process)
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that vouches for itself, and its key."""
-    import datetime
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
-    return folder / "cert.pem", folder / "key.pem"
+            httpx.get(server.url.replace("https", "http") + "/health")

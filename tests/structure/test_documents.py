@@ -2,14 +2,21 @@
 
 import json
 import re
+import shlex
+from typing import get_args
+
+import msgspec
 
 from kalguard._core import ACTIONS, CATEGORIES
+from kalguard.cli.audit import audit
 from kalguard.config import VARIABLES
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.mediator import load_tools
 from kalguard.decision.model import Action
 from kalguard.decision.policy import load_policy
+from kalguard.records.ocsf import ocsf_event
 from kalguard.sidecar.requests import read_tool_definition
+from kalguard.wire.audit import AuditRecord, EventType
 from kalguard.wire.codes import ErrorCode
 from tests.support import ROOT, app, call
 
@@ -94,3 +101,28 @@ def test_the_tools_document_shows_a_good_file_with_the_pin_of_the_tool_that_it_r
     assert (tools.registry.tool_count, tools.registry.warnings) == (2, [])
     definition = read_tool_definition(registered.encode())
     assert tools.registry.pin(definition.tool) == definition.digest
+
+
+def test_the_audit_document_lists_every_type_field_and_disposition() -> None:
+    document = (ROOT / "docs/audit.md").read_text()
+    (types,) = re.findall(r"^\| `type` \| (.*) \|$", document, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", types)) == sorted(get_args(EventType))
+    record = AuditRecord("evt_0", "tool_denied", "2026-01-02T03:04:05.678Z", "a", "r", "deny", "why", {"check": "tool"})
+    fields = re.findall(r"^\| (`[^|]*`) \|", document.split("## The chain")[0], re.MULTILINE)
+    listed = {name for cell in fields for name in re.findall(r"`(\w+)`", cell)}
+    assert listed == {*msgspec.to_builtins(record), "chain", "seq", "prev", "after", "signature"}
+    rows = re.findall(r"^\| (.*) \| 2 Denied \| (\d+) ", document, re.MULTILINE)
+    dispositions = {code: int(number) for codes, number in rows for code in re.findall(r"`([A-Z_]+)`", codes)}
+    for code in ErrorCode:
+        event = ocsf_event(msgspec.structs.replace(record, metadata={"check": "tool", "errorCode": code}))
+        assert event["disposition_id"] == dispositions.get(code, 2)
+
+
+def test_every_command_that_the_audit_document_shows_is_understood() -> None:
+    document = (ROOT / "docs/audit.md").read_text()
+    commands = re.findall(r"^    kalguard audit (.*?)(?: +#.*)?$", document, re.MULTILINE)
+    assert len(commands) == 9
+    for command in commands:
+        name, *arguments = shlex.split(re.sub(r"\$\(.*?\)", "-", command))
+        given = ["-" if argument.startswith("audit.") else argument for argument in arguments]
+        audit.commands[name].make_context(name, [argument for argument in given if argument != "--key"])

@@ -1,4 +1,4 @@
-"""`kalguard`: serve, tokens, policies, tools, patterns, scan, configuration.
+"""`kalguard`: serve, tokens, policies, tools, patterns, scan, the audit log, configuration.
 
 Secrets are read from the environment or from files, never from arguments, which other users of a machine can see.
 """
@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from kalguard import config
+from kalguard.cli.audit import audit
 from kalguard.cli.patterns import patterns
 from kalguard.cli.policy import policy
 from kalguard.cli.scan import scan
@@ -86,3 +87,4 @@ cli.add_command(policy)
 cli.add_command(tools)
 cli.add_command(patterns)
 cli.add_command(scan)
+cli.add_command(audit)

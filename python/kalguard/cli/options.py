@@ -1,7 +1,8 @@
-"""What several commands take: files, time spans, pairs, and the settings of this environment."""
+"""What several commands take: files, times and time spans, pairs, and the settings of this environment."""
 
 import os
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,29 @@ class Pair(click.ParamType[tuple[str, str]]):
         if not key or not equals:
             self.fail(f"`{value}` is not KEY=VALUE", param, ctx)
         return key, rest
+
+
+class Moment(click.ParamType[datetime]):
+    """A time as RFC 3339, or a time span before now -> aware UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read the text. Fails with a usage error."""
+        try:
+            return _moment(str(value))
+        except (ValueError, OverflowError):
+            allowed = "neither a time such as 2026-01-31T12:00:00Z nor a time span such as 2h"
+            self.fail(f"`{value}` is {allowed}", param, ctx)
+
+
+def _moment(text: str) -> datetime:
+    if match := _DURATION.fullmatch(text):
+        return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError
+    return at.astimezone(UTC)
 
 
 def settings() -> Settings:

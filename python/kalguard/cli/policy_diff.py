@@ -15,6 +15,7 @@ import msgspec
 from kalguard.cli.options import FILE
 from kalguard.decision.policy import Policy, load_policy
 from kalguard.errors import PolicyError
+from kalguard.records.reader import open_log, read_lines, read_record
 
 _ACTIONS = {"prompt": "prompt:check", "tool": "tool:execute", "register": "tool:register"}
 
@@ -107,18 +108,19 @@ def _load(file: Path) -> Policy:
 
 def _records(log: Path) -> Iterator[_Asked | None]:
     """The requests of which a policy was asked; `None` for a line that is no record."""
-    with log.open("rb") as lines:
-        for line in lines:
-            try:
-                record = msgspec.json.decode(line)
-                metadata = record["metadata"]
-                if "ruleId" in metadata:
-                    yield _asked(record["agentId"], metadata)
-            except (ValueError, RecursionError, TypeError, KeyError, msgspec.ValidationError):
+    with open_log(str(log)) as stream:
+        for line in read_lines(stream):
+            record = read_record(line)
+            if record is None:
                 yield None
+            elif "ruleId" in record.metadata:
+                try:
+                    yield _asked(record.agent_id, record.metadata)
+                except (TypeError, KeyError, AttributeError, msgspec.ValidationError):
+                    yield None
 
 
-def _asked(agent_id: str, metadata: dict[str, Any]) -> _Asked:
+def _asked(agent_id: str | None, metadata: dict[str, Any]) -> _Asked:
     tool, found = metadata.get("toolName"), metadata.get("findings")
     action = _ACTIONS[metadata["check"]]
     known = action == "tool:execute" and found is not None

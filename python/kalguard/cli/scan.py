@@ -13,6 +13,7 @@ import msgspec
 
 from kalguard._core import CATEGORIES, Scan
 from kalguard.cli.options import settings
+from kalguard.cli.printing import printable
 from kalguard.config import Settings
 from kalguard.errors import ConfigError
 from kalguard.sidecar.firewall import firewall_now
@@ -127,7 +128,7 @@ def _as_object(answer: Scan, found: list[_Evidence]) -> dict[str, Any]:
 
 def _as_text(name: str, text: str, answer: Scan, found: list[_Evidence], in_force: Settings) -> Iterator[str]:
     thresholds = f"blocks at {in_force.prompt_block_threshold}, sanitizes at {in_force.prompt_sanitize_threshold}"
-    yield f"{_printable(name)}: {answer.action}, risk {answer.score} ({answer.level}; {thresholds})"
+    yield f"{printable(name)}: {answer.action}, risk {answer.score} ({answer.level}; {thresholds})"
     if answer.monitored is not None:
         yield f"only monitored; it would be: {answer.monitored}"
     by_id: dict[tuple[str, str, int], list[_Evidence]] = {}
@@ -145,7 +146,7 @@ def _as_text(name: str, text: str, answer: Scan, found: list[_Evidence], in_forc
     if answer.action == "sanitize":
         yield ""
         yield "What passes on:"
-        yield from (f"      {_printable(line)}" for line in (answer.texts[0] or "").splitlines())
+        yield from (f"      {printable(line)}" for line in (answer.texts[0] or "").splitlines())
 
 
 def _place(starts: list[int], place: _Evidence) -> str:
@@ -162,9 +163,4 @@ def _excerpt(text: str) -> str:
     """In quotes, on one line, cut in the middle."""
     half = _SHOWN_CHARACTERS // 2
     cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]}...{text[-half:]}"
-    return f'"{_printable(cut)}"'
-
-
-def _printable(text: str) -> str:
-    """Without anything that would move a terminal's cursor or show nothing."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return f'"{printable(cut)}"'

@@ -9,6 +9,7 @@ a store that is lost.
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
+from contextvars import Context
 from typing import Any, TypeVar
 
 import msgspec
@@ -48,7 +49,8 @@ class Batches:
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(_Call(keys, arguments, answer))
         if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send())
+            # It goes on for others: it is no part of the request that happens to start it.
+            self._sender = asyncio.create_task(self._send(), context=Context())
         return await answer
 
     async def prepare(self) -> None:

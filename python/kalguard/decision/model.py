@@ -12,8 +12,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from kalguard import _core
 from kalguard._core import Arguments, Evaluation
 from kalguard.wire.codes import ErrorCode
+
+CORE_VERSION = _core.__version__
 
 
 class Check(StrEnum):

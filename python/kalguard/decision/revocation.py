@@ -1,15 +1,25 @@
 """Which tokens have been withdrawn: a list of SHA-256 digests, one a line."""
 
 import re
-from collections.abc import Callable
+
+import msgspec
 
 from kalguard.errors import ConfigError, Unavailable
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def load_revocations(document: bytes) -> Callable[[str], bool]:
-    """Read a list of revoked tokens: what it gives says whether a token's SHA-256, in hex, is on it.
+class Revocations(msgspec.Struct, frozen=True):
+    """A list of revoked tokens. Called, it says whether a token's SHA-256, in hex, is on it."""
+
+    digests: frozenset[str] = frozenset()
+
+    def __call__(self, token_hash: str) -> bool:
+        return token_hash in self.digests
+
+
+def load_revocations(document: bytes) -> Revocations:
+    """Read a list of revoked tokens.
 
     Blank lines and what follows a `#` are passed over. Raises `ConfigError` naming the first line that is neither.
     """
@@ -25,7 +35,7 @@ def load_revocations(document: bytes) -> Callable[[str], bool]:
         if not _DIGEST.fullmatch(digest):
             raise ConfigError([f"line {number} is not a SHA-256 in hex"])
         digests.add(digest)
-    return frozenset(digests).__contains__
+    return Revocations(frozenset(digests))
 
 
 def unknown_revocations(token_hash: str) -> bool:

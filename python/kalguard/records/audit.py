@@ -39,11 +39,21 @@ class AuditSink(Protocol):
 
 
 class AuditLog:
-    """Writes records to one sink. `clock` gives unix seconds, for events that are not a check."""
+    """Writes records to one sink. `clock` gives unix seconds, for events that are not a check.
 
-    def __init__(self, sink: AuditSink, *, clock: Callable[[], float]) -> None:
+    `shape` turns a record into what is written of it as JSON, by default what it is.
+    """
+
+    def __init__(
+        self,
+        sink: AuditSink,
+        *,
+        clock: Callable[[], float],
+        shape: Callable[[AuditRecord], Any] = lambda record: record,
+    ) -> None:
         self._sink = sink
         self._clock = clock
+        self._shape = shape
         self._has_begun = False
 
     async def record_check(self, verdict: Verdict) -> None:
@@ -95,12 +105,12 @@ class AuditLog:
             await self._sink.close()
 
     async def _write(self, record: AuditRecord, *, sign: bool = False) -> None:
-        await self._sink.write(_encoded(record), sign=sign)
+        await self._sink.write(_encoded(record if self._shape is None else self._shape(record)), sign=sign)
         self._has_begun = True
 
 
-def _encoded(record: AuditRecord) -> bytes:
-    line = _ENCODER.encode(record)
+def _encoded(shaped: Any) -> bytes:
+    line = _ENCODER.encode(shaped)
     if not line.isascii():
         line = json.dumps(msgspec.json.decode(line), separators=(",", ":")).encode("ascii")
     return line.replace(b"\x7f", b"\\u007f")

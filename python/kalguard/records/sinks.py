@@ -42,6 +42,9 @@ class WriterWatcher(Protocol):
     def audit_failed(self, count: int) -> None:
         """`count` records could not be written."""
 
+    def audit_queued(self, depth: int) -> None:
+        """So many records wait to be written. Told after each write, and when one takes too long."""
+
 
 class WriterSink:
     """Hands records to a writer, and waits for it in the event loop."""
@@ -60,7 +63,10 @@ class WriterSink:
             self._attend(loop)
         if self._is_stuck:
             raise self._failed("it does not get on")
-        ticket = self._writer.submit(record, sign)
+        try:
+            ticket = self._writer.submit(record, sign)
+        except AuditUnavailable as error:
+            raise self._failed(str(error)) from None
         written: asyncio.Future[None] = loop.create_future()
         self._waiting.append((ticket, loop.time() + WAIT_SECONDS, written))
         if self._watch is None:
@@ -109,6 +115,7 @@ class WriterSink:
                     _give(written, None)
                 else:
                     _give(written, self._failed(problem))
+        self._tell_queued()
 
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse whoever has waited too long. What is not being written yet will not be."""
@@ -120,6 +127,11 @@ class WriterSink:
             _give(written, self._failed("it does not get on"))
         if self._waiting:
             self._watch = loop.call_at(self._waiting[0][1], self._give_up, loop)
+        self._tell_queued()
+
+    def _tell_queued(self) -> None:
+        if self._watcher is not None:
+            self._watcher.audit_queued(self._writer.queued)
 
     def _failed(self, problem: str) -> AuditUnavailable:
         if self._watcher is not None:

@@ -36,7 +36,7 @@ from kalguard.decision.quota import DailyQuota
 from kalguard.decision.registration import RegisteredTools, Registrations
 from kalguard.errors import AuditUnavailable, ConfigError, Unavailable
 from kalguard.records.audit import AuditLog, AuditSink
-from kalguard.sidecar.audit import audit_work, sink_for
+from kalguard.sidecar.audit import audit_log, audit_work, sink_for
 from kalguard.sidecar.background import Repeated
 from kalguard.sidecar.errors import exception_handlers
 from kalguard.sidecar.folders import FolderWatch
@@ -46,6 +46,8 @@ from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.openapi import openapi_handler
 from kalguard.sidecar.operator import OperatorFiles
 from kalguard.sidecar.routes import CheckRoute, check_routes
+from kalguard.sidecar.traces import Traces
+from kalguard.sidecar.traces import start as start_traces
 from kalguard.toolstore.memory import MemoryRegistrations
 from kalguard.toolstore.redis import RedisRegistrations
 from kalguard.toolstore.workers import SharedRegistrations
@@ -62,6 +64,7 @@ _log = logging.getLogger(__name__)
 
 def create() -> Litestar:
     """The app for this process's environment."""
+    logging.captureWarnings(True)
     marker = os.environ.get(DRAIN_MARKER)
     # Not simply the parent: it may be gone already, and somebody else be that.
     parent = int(os.environ.get(MAIN_PID, os.getppid()))
@@ -74,6 +77,7 @@ def create() -> Litestar:
         is_draining=Path(marker).exists if marker else lambda: False,
         registrations=SharedRegistrations(os.environ[TOOLS_FILE]) if TOOLS_FILE in os.environ else None,
         work=[Repeated("parent", partial(asyncio.sleep, PARENT_SECONDS), partial(_end_without_parent, parent))],
+        traces=start_traces(os.environ),
     )
     gc.collect()
     gc.freeze()  # what is here now stays; no collection need look at it again
@@ -89,15 +93,19 @@ def build(
     own: MemoryCounters | WorkerCounters | None = None,
     work: Sequence[Repeated] = (),
     registrations: Registrations | None = None,
+    traces: Traces | None = None,
 ) -> Litestar:
     """The app for `settings`. `sink` takes the place of the audit sink that the settings name.
 
     `own` is what this instance counts with for itself, by default in memory. `registrations` are shared with other
     processes; without them and without Redis, registered tools are known to this one only. `work` is done in the
-    background beside what the settings ask for.
+    background beside what the settings ask for. `traces`, if there are any, are closed with the app.
     """
     sink = sink or sink_for(settings, metrics)
-    audit = AuditLog(sink, clock=time.time)
+    audit = audit_log(settings, sink)
+    metrics.describe(
+        monitors=settings.firewall_mode == "monitor", sink="stdout" if settings.audit_log_path == "-" else "file"
+    )
     files = OperatorFiles(settings, audit=audit, metrics=metrics)
     executor = ThreadPoolExecutor(LARGE_BODY_THREADS, "large-body")
     work = [*work, *audit_work(settings, sink, audit)]
@@ -122,7 +130,15 @@ def build(
         clock=time.time,
     )
     load = Load(checks=settings.max_concurrent_checks, body_bytes=settings.max_buffered_bytes, watcher=metrics)
-    prompt, tool, register = check_routes(pipeline, audit=audit, metrics=metrics, executor=executor, load=load)
+    prompt, tool, register = check_routes(
+        pipeline,
+        audit=audit,
+        metrics=metrics,
+        executor=executor,
+        load=load,
+        is_draining=is_draining,
+        traces=traces,
+    )
     parts = {**files.parts, "audit": audit.is_working, **{item.name: item.is_working for item in work}}
     tasks = [item.run for item in work]
     if shared is not None:
@@ -146,9 +162,10 @@ def build(
         ],
         exception_handlers=exception_handlers(),
         lifespan=[
+            lambda _: _traced(traces),
             lambda _: _running(
                 files.report_found, tasks, partial(_let_go, quota, [shared, replicated], executor, audit)
-            )
+            ),
         ],
         openapi_config=None,
         logging_config=None,
@@ -205,6 +222,14 @@ async def _running(
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await let_go()
+
+
+@asynccontextmanager
+async def _traced(traces: Traces | None) -> AsyncIterator[None]:
+    """While the app serves, checks are traced; at the end what waits is sent."""
+    yield
+    if traces is not None:
+        await traces.close()
 
 
 async def _let_go(

@@ -1,6 +1,7 @@
 """The audit log as the settings want it: where it goes, signed or not, and what is done for it in the background."""
 
 import asyncio
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from kalguard.config import Settings
 from kalguard.errors import ConfigError
 from kalguard.records.audit import AuditLog, AuditSink
+from kalguard.records.ocsf import ocsf_event
 from kalguard.records.sinks import ChainOptions, MemorySink, WriterSink, WriterWatcher, file_sink, stdout_sink
 from kalguard.sidecar.background import Repeated
 
@@ -19,12 +21,20 @@ CHECKPOINT_SECONDS = 60.0
 
 def sink_for(settings: Settings, watcher: WriterWatcher) -> AuditSink:
     """Where audit records go. Raises `ConfigError` naming the variable."""
-    options = ChainOptions(key=signing_key(settings))
+    # Where records are OCSF events, what is only ours stands in the last member.
+    options = ChainOptions(key=signing_key(settings), depth=2 if settings.audit_format == "ocsf" else 1)
     if settings.audit_log_path is None:
         return MemorySink(options)
     if settings.audit_log_path == "-":
         return stdout_sink(options, watcher=watcher)
     return file_sink(settings.audit_log_path, options, fsync=settings.audit_fsync, watcher=watcher)
+
+
+def audit_log(settings: Settings, sink: AuditSink) -> AuditLog:
+    """The log that is written to `sink`."""
+    if settings.audit_format == "ocsf":
+        return AuditLog(sink, clock=time.time, shape=ocsf_event)
+    return AuditLog(sink, clock=time.time)
 
 
 def signing_key(settings: Settings) -> bytes | None:

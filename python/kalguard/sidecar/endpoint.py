@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Request, Response, route
 from litestar.handlers import HTTPRouteHandler
 
+from kalguard.sidecar.logs import serving
 from kalguard.sidecar.requests import REQUEST_ID_HEADER, request_id_of
 
 METHODS = ["GET", "HEAD", "OPTIONS"]
@@ -17,6 +18,7 @@ def endpoint(path: str, tell: Callable[[str], tuple[int, bytes]]) -> HTTPRouteHa
     @route(path, http_method=METHODS, sync_to_thread=False)  # type: ignore[arg-type]
     def handler(request: Request[Any, Any, Any]) -> Response[bytes]:
         request_id = request_id_of(request.scope["headers"])
+        serving(request_id)
         headers = {REQUEST_ID_HEADER.decode(): request_id, "cache-control": "no-store"}
         if request.method == "OPTIONS":
             return Response(b"", status_code=204, headers={**headers, "allow": ", ".join(METHODS)})

@@ -7,13 +7,11 @@ flight are finished. Ctrl-C stops at once.
 """
 
 import logging
-import logging.config
 import multiprocessing
 import os
 import secrets
 import signal
 import socket
-import ssl
 import sys
 import tempfile
 import threading
@@ -21,21 +19,23 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from cryptography.x509 import load_pem_x509_certificates
-
 from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
+from kalguard.sidecar import traces
 from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
 from kalguard.sidecar.audit import signing_key
 from kalguard.sidecar.firewall import plain_firewall
-from kalguard.sidecar.logs import log_config
+from kalguard.sidecar.logs import configure, log_config
+from kalguard.sidecar.respawns import Respawns
+from kalguard.sidecar.tls import CertificateWatch, check_pair
 from kalguard.version import VERSION
 
 _log = logging.getLogger("kalguard.sidecar")
 # Of the time from SIGTERM to the end, this share is spent waiting for the load to go elsewhere.
 _DRAIN_SHARE = 0.2
+_HEAD_BYTES = 128 * 1024  # a head that is much longer is refused
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -50,7 +50,7 @@ def main() -> None:
             print(f"kalguard-sidecar: {problem}", file=sys.stderr)
         sys.exit(2)
     settings = loaded.settings
-    logging.config.dictConfig(log_config(settings.log_level, settings.log_format))
+    configure(settings.log_level, settings.log_format)
     for port in (settings.port, settings.metrics_port):
         if reason := _taken(address, port):
             print(f"kalguard-sidecar: cannot listen on {settings.host}:{port}: {reason}", file=sys.stderr)
@@ -78,9 +78,10 @@ def main() -> None:
 def _serve(settings: Settings, address: str, marker: Path) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    from kalguard.sidecar.metrics import serve_metrics
+    from kalguard.sidecar.scrape import serve_metrics
 
     grace = settings.drain_seconds * _DRAIN_SHARE
     server = Granian(
@@ -93,6 +94,10 @@ def _serve(settings: Settings, address: str, marker: Path) -> None:
         respawn_failed_workers=True,  # else one that dies takes the others with it
         loop=Loops.uvloop,
         http=HTTPModes.http1,  # one request at a time on a connection; nothing in the API needs more
+        http1_settings=HTTP1Settings(
+            header_read_timeout=settings.idle_seconds * 1000,  # the server's name for both
+            max_buffer_size=_HEAD_BYTES,
+        ),
         websockets=False,
         # Counts connections, not requests, and a connection beyond it hangs instead of being refused: it is set far
         # above the number of agents that keep one open.
@@ -104,11 +109,19 @@ def _serve(settings: Settings, address: str, marker: Path) -> None:
         ssl_cert=Path(settings.tls_cert_path) if settings.tls_cert_path else None,
         ssl_key=Path(settings.tls_key_path) if settings.tls_key_path else None,
     )
+    server.respawned_wrks = Respawns()
     stop_metrics = serve_metrics(address, settings.metrics_port)
     server.on_startup(lambda: _drain_on_sigterm(marker, grace, server.signal_handler_interrupt))
+    watch = None
+    if settings.tls_cert_path is not None and settings.tls_key_path is not None:
+        # New workers read the files; the old ones finish what they have begun.
+        watch = CertificateWatch(settings.tls_cert_path, settings.tls_key_path, server.signal_handler_reload)
+        watch.start()
     try:
         server.serve()
     finally:
+        if watch is not None:
+            watch.stop()
         stop_metrics()
 
 
@@ -126,37 +139,14 @@ def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> N
 
 
 def check(settings: Settings) -> None:
-    """Look at the files that the settings name, without which there can be no start. Raises `ConfigError`."""
+    """Look at what the settings name, without which there can be no start. Raises `ConfigError`."""
     keyring_for(settings)
     signing_key(settings)
     plain_firewall(settings)
     shared_store(settings)
+    traces.check(os.environ)
     if settings.tls_cert_path is not None and settings.tls_key_path is not None:
-        _check_tls(settings.tls_cert_path, settings.tls_key_path)
-
-
-def _check_tls(cert_path: str, key_path: str) -> None:
-    certificate = _read("KALGUARD_TLS_CERT_PATH", cert_path)
-    key = _read("KALGUARD_TLS_KEY_PATH", key_path)
-    try:
-        load_pem_x509_certificates(certificate)
-    except ValueError:
-        raise ConfigError([f"KALGUARD_TLS_CERT_PATH: `{cert_path}` is not a certificate in PEM"]) from None
-    if b"-----BEGIN PRIVATE KEY-----" not in key:
-        hint = "`openssl pkcs8 -topk8 -nocrypt` makes one"
-        raise ConfigError([f"KALGUARD_TLS_KEY_PATH: `{key_path}` is not a key in PEM, PKCS#8; {hint}"])
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_path, key_path)
-    except (ssl.SSLError, OSError):
-        problem = f"`{key_path}` is not the key of the certificate in KALGUARD_TLS_CERT_PATH"
-        raise ConfigError([f"KALGUARD_TLS_KEY_PATH: {problem}"]) from None
-
-
-def _read(variable: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError([f"{variable}: `{path}` cannot be read: {error.strerror}"]) from None
+        check_pair(settings.tls_cert_path, settings.tls_key_path)
 
 
 def _address_of(host: str) -> str:

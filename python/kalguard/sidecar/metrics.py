@@ -1,105 +1,137 @@
 """What Prometheus is told, on a port of its own.
 
 Decision (what KalGuard said) and failure (what went wrong inside) are kept apart. No label is anything that an agent
-can choose. Worker processes count into files of one folder (prometheus-client's multiprocess mode); the main process,
-which serves no requests, reads them all and answers the scrapes, so that the figures stay right when a worker dies.
+can choose. Worker processes count into files of one folder (prometheus-client's multiprocess mode), which `scrape`
+reads.
 """
 
-import os
 import platform
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from functools import partial
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from kalguard.decision.model import Verdict
+from kalguard.decision.model import CORE_VERSION, Check, Verdict
 from kalguard.version import VERSION
 from kalguard.wire.codes import ErrorCode
 
-_BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
-_CAUSES = {
+POLICY_INFO = "kalguard_policy_info"
+_CHECK_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_WRITE_BUCKETS = (0.00001, 0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+_CODE_CAUSES = {
     ErrorCode.AUTH_FAILED: "auth",
     ErrorCode.TOKEN_REVOKED: "auth",
     ErrorCode.INTERNAL: "internal",
     ErrorCode.UNAVAILABLE: "dependency",
 }
+CAUSES = ("auth", "audit", "dependency", "internal", "overload")
 
 
 class Metrics:
-    """Counts in one worker process."""
+    """Counts in one worker process. Series that alerts ask for are there from the start, at 0."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._checks = Counter(
-            "kalguard_checks", "Checks answered, by decision", ["check", "decision", "code"], registry=registry
-        )
-        self._duration = Histogram(
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._monitors = False
+        self._sink = "file"
+        self._policies: dict[str, tuple[str, str]] = {}
+        self._checks = counter("kalguard_checks", "Checks answered", ["check", "decision", "code", "mode"])
+        self._duration = histogram(
             "kalguard_check_duration_seconds",
             "Time from the head of a request to its reply",
             ["check"],
-            buckets=_BUCKETS,
-            registry=registry,
+            buckets=_CHECK_BUCKETS,
         )
-        self._failures = Counter(
-            "kalguard_check_failures",
-            "Checks that could not be carried out",
-            ["check", "cause", "effect"],
-            registry=registry,
+        self._failures = counter(
+            "kalguard_check_failures", "Checks that could not be carried out", ["check", "cause", "effect"]
         )
-        self._detections = Counter(
-            "kalguard_detections",
-            "Prompts and calls in which a category was found",
-            ["category"],
-            registry=registry,
+        self._detections = counter(
+            "kalguard_detections", "Prompts and calls in which a category was found", ["category"]
         )
-        self._monitored = Counter(
+        self._monitored = counter(
             "kalguard_monitored",
             "Prompts that passed only because what was found in them is monitored, by what would have followed",
             ["action"],
-            registry=registry,
         )
-        self._shadow = Counter(
+        self._shadow = counter(
             "kalguard_shadow_decisions",
             "Decisions of the policy beside those of the shadow policy",
             ["live", "shadow"],
-            registry=registry,
         )
-        self._unrecorded = Counter(
-            "kalguard_audit_records_dropped", "Audit records that could not be written", registry=registry
+        self._inflight = gauge(
+            "kalguard_inflight_requests", "Checks that are being carried out", multiprocess_mode="livesum"
         )
-        self._limits = Counter(
-            "kalguard_ratelimit_decisions",
-            "Limits that a check was counted under or refused by",
-            ["limit", "result"],
-            registry=registry,
+        self._shed = counter("kalguard_shed", "Checks refused because there was too much to do")
+        self._records = counter("kalguard_audit_records", "Audit records, by what became of them", ["sink", "result"])
+        self._unrecorded = counter("kalguard_audit_records_dropped", "Checks whose record could not be written")
+        self._queued = gauge(
+            "kalguard_audit_queue_depth", "Audit records that wait to be written", multiprocess_mode="livesum"
         )
-        self._store_errors = Counter(
-            "kalguard_ratelimit_backend_errors",
-            "Calls of a store of limits that did not succeed",
-            ["store"],
-            registry=registry,
+        self._write = histogram(
+            "kalguard_audit_write_duration_seconds",
+            "Time that writing took, of one record or of several together",
+            buckets=_WRITE_BUCKETS,
         )
-        self._degraded = Gauge(
+        self._limits = counter(
+            "kalguard_ratelimit_decisions", "Limits that a check was counted under or refused by", ["limit", "result"]
+        )
+        self._store_errors = counter(
+            "kalguard_ratelimit_backend_errors", "Calls of a store of limits that did not succeed", ["store"]
+        )
+        self._degraded = gauge(
             "kalguard_ratelimit_degraded",
             "1 while the store that replicas share is lost to a worker process",
             multiprocess_mode="livemax",
-            registry=registry,
         )
-        self._reloads = Counter(
-            "kalguard_policy_reloads", "Attempts to take up a changed file", ["file", "result"], registry=registry
+        self._reloads = counter("kalguard_policy_reloads", "Attempts to take up a changed file", ["file", "result"])
+        self._reload_good = gauge(
+            "kalguard_policy_last_reload_successful",
+            "1 while what a file says is in force in every worker process",
+            ["file"],
+            multiprocess_mode="livemin",
         )
-        build = Gauge(
-            "kalguard_build_info", "Always 1", ["version", "python"], multiprocess_mode="max", registry=registry
+        self._reload_time = gauge(
+            "kalguard_policy_last_reload_timestamp_seconds",
+            "When a file was last taken up, at the start of a worker process too",
+            ["file"],
+            multiprocess_mode="livemax",
         )
-        build.labels(VERSION, platform.python_version()).set(1)
+        self._policy = gauge(
+            POLICY_INFO,
+            "1 for each policy that is in force in a worker process",
+            ["file", "version", "digest"],
+            multiprocess_mode="livemax",
+        )
+        self._revoked = gauge(
+            "kalguard_revoked_tokens", "Entries of the list of revoked tokens", multiprocess_mode="livemax"
+        )
+        workers = gauge("kalguard_workers", "Worker processes that are alive", multiprocess_mode="livesum")
+        starts = counter("kalguard_worker_starts", "Worker processes that were started, replacements included")
+        build = gauge("kalguard_build_info", "Always 1", ["version", "core_version", "python"], multiprocess_mode="max")
+        workers.set(1)
+        starts.inc()
+        build.labels(VERSION, CORE_VERSION, platform.python_version()).set(1)
+        for check in Check:
+            self._duration.labels(check)
+            for cause in CAUSES:
+                self._failures.labels(check, cause, "denied")
 
-    def checked(self, verdict: Verdict, seconds: float, *, recorded: bool = True) -> None:
-        """Count one answered check. `recorded`: whether the audit log has it."""
-        self._checks.labels(verdict.check, verdict.decision, verdict.code or "").inc()
+    def describe(self, *, monitors: bool, sink: str) -> None:
+        """Say whether the prompt firewall only watches, and which sink (file, stdout) audit records go to."""
+        self._monitors = monitors
+        self._sink = sink
+        for result in ("ok", "error"):
+            self._records.labels(sink, result)
+
+    def checked(self, verdict: Verdict, seconds: float, *, cause: str | None = None) -> None:
+        """Count one answered check. `cause`: of a failure (audit, overload), where the code does not say it."""
+        decision = verdict.decision if verdict.sanitized_messages is None else "sanitize"
+        mode = "monitor" if self._monitors and verdict.check is Check.PROMPT else "enforce"
+        self._checks.labels(verdict.check, decision, verdict.code or "", mode).inc()
         self._duration.labels(verdict.check).observe(seconds)
-        if verdict.code in _CAUSES:
-            cause = _CAUSES[verdict.code] if recorded else "audit"
-            self._failures.labels(verdict.check, cause, "denied").inc()
+        if verdict.code in _CODE_CAUSES:
+            self._failures.labels(verdict.check, cause or _CODE_CAUSES[verdict.code], "denied").inc()
         for category in {finding.category for finding in verdict.findings}:
             self._detections.labels(category).inc()
         if verdict.shadow is not None and verdict.evaluation is not None:
@@ -111,6 +143,35 @@ class Metrics:
         for state in verdict.limits:
             self._limits.labels(state.name, "exceeded" if state.exceeded else "ok").inc()
 
+    def entered(self) -> None:
+        """Count one check that is begun; `left` has to follow, whatever comes of it."""
+        self._inflight.inc()
+
+    def left(self) -> None:
+        """Count one check that is at its end."""
+        self._inflight.dec()
+
+    def shed(self) -> None:
+        """Count one check that was refused because there is too much to do."""
+        self._shed.inc()
+
+    def audit_queued(self, depth: int) -> None:
+        """Say how many audit records wait to be written."""
+        self._queued.set(depth)
+
+    def audit_written(self, count: int, seconds: float) -> None:
+        """Count audit records that were written together, which took `seconds`."""
+        self._records.labels(self._sink, "ok").inc(count)
+        self._write.observe(seconds)
+
+    def audit_failed(self, count: int) -> None:
+        """Count audit records that could not be written."""
+        self._records.labels(self._sink, "error").inc(count)
+
+    def unrecorded(self) -> None:
+        """Count one check that was denied because its record could not be written."""
+        self._unrecorded.inc()
+
     def store_failed(self, store: str) -> None:
         """Count one call of a store of limits that did not succeed."""
         self._store_errors.labels(store).inc()
@@ -119,60 +180,26 @@ class Metrics:
         """Say whether the store that replicas share is lost."""
         self._degraded.set(int(lost))
 
-    def audit_written(self, count: int, seconds: float) -> None:
-        pass
-
-    def audit_failed(self, count: int) -> None:
-        pass
-
-    def entered(self) -> None:
-        pass
-
-    def left(self) -> None:
-        pass
-
-    def shed(self) -> None:
-        pass
-
-    def unrecorded(self) -> None:
-        """Count one audit record that was lost."""
-        self._unrecorded.inc()
+    def file_found(self, file: str, *, good: bool) -> None:
+        """Say whether what is found in a file now is in force. Counts nothing."""
+        for result in ("ok", "error"):
+            self._reloads.labels(file, result)
+        self._reload_good.labels(file).set(int(good))
+        if good:
+            self._reload_time.labels(file).set_to_current_time()
 
     def reloaded(self, file: str, *, good: bool) -> None:
         """Count one attempt to take up a changed file."""
+        self.file_found(file, good=good)
         self._reloads.labels(file, "ok" if good else "error").inc()
 
+    def policy_in_force(self, file: str, version: str, digest: str) -> None:
+        """Say which document is asked as `file` (policy, policy_shadow), in place of the one named before."""
+        before, self._policies[file] = self._policies.get(file), (version, digest)
+        if before is not None:
+            self._policy.labels(file, *before).set(0)
+        self._policy.labels(file, version, digest).set(1)
 
-class _LivingWorkers(MultiProcessCollector):
-    """Reads what the worker processes counted. What the dead said of themselves, rather than counted, is forgotten."""
-
-    def collect(self) -> Iterable[Metric]:
-        for path in Path(self._path).glob("gauge_live*_*.db"):
-            pid = path.stem.rpartition("_")[2]
-            if not _is_running(int(pid)):
-                mark_process_dead(int(pid), self._path)  # type: ignore[no-untyped-call]
-        collected: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
-        return collected
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def serve_metrics(host: str, port: int) -> Callable[[], None]:
-    """Answer scrapes for all worker processes from a thread of this one. Gives what stops it. Raises `OSError`."""
-    from prometheus_client import start_http_server
-
-    registry = CollectorRegistry()
-    _LivingWorkers(registry)  # type: ignore[no-untyped-call]
-    server, thread = start_http_server(port, addr=host, registry=registry)
-
-    def stop() -> None:
-        server.shutdown()
-        thread.join()
-
-    return stop
+    def tokens_revoked(self, count: int) -> None:
+        """Say how many entries the list of revoked tokens has."""
+        self._revoked.set(count)

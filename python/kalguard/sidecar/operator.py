@@ -14,7 +14,7 @@ from kalguard.decision.firewall import ClosedFirewall, Firewall, PromptFirewall
 from kalguard.decision.mediator import Tools, any_tool, load_tools, no_tool
 from kalguard.decision.pipeline import UNFORESEEN
 from kalguard.decision.policy import Policy, default_policy, load_policy
-from kalguard.decision.revocation import load_revocations, unknown_revocations
+from kalguard.decision.revocation import Revocations, load_revocations, unknown_revocations
 from kalguard.errors import AuditUnavailable
 from kalguard.records.audit import AuditLog
 from kalguard.sidecar.files import Change, LiveFile
@@ -82,9 +82,10 @@ class OperatorFiles:
             settings.revoked_tokens_path,
             load=load_revocations,
             fallback=unknown_revocations,
-            unset=lambda _: False,
+            unset=Revocations(),
             follow=True,
         )
+        self._tell_what_is_in_force()
 
     @property
     def parts(self) -> dict[str, Callable[[], bool]]:
@@ -111,6 +112,7 @@ class OperatorFiles:
                 failures.append(error)
                 continue
             if change is not None:
+                self._tell_what_is_in_force()
                 await self._report(change)
         if failures:
             raise failures[0]
@@ -136,7 +138,16 @@ class OperatorFiles:
             self._followed.append(file)
         if file.problem is not None:
             self._found.append(Change(name, None, file.problem))
+        else:
+            self._metrics.file_found(name, good=True)
         return file
+
+    def _tell_what_is_in_force(self) -> None:
+        for name, policy in (("policy", self.policy()), ("policy_shadow", self.shadow())):
+            if policy is not None:
+                self._metrics.policy_in_force(name, policy.version, policy.digest)
+        revoked = self.revoked()
+        self._metrics.tokens_revoked(len(revoked.digests) if isinstance(revoked, Revocations) else 0)
 
     async def _report(self, change: Change) -> None:
         good = change.problem is None

@@ -25,6 +25,7 @@ from kalguard.decision.pipeline import Admission, Pipeline, Run, here
 from kalguard.errors import AuditUnavailable, BadRequest, Overloaded, PayloadTooLarge, Refusal
 from kalguard.records.audit import AuditLog
 from kalguard.sidecar.load import BodyAllowance, Load
+from kalguard.sidecar.logs import in_this_context, serving
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.requests import (
     bearer_token_of,
@@ -34,6 +35,7 @@ from kalguard.sidecar.requests import (
     request_id_of,
 )
 from kalguard.sidecar.respond import Answer, answer, refuse
+from kalguard.sidecar.traces import CheckTrace, Traces
 from kalguard.wire.check import MAX_BODY_BYTES
 from kalguard.wire.codes import ErrorCode
 
@@ -60,30 +62,36 @@ class CheckRoute:
         metrics: Metrics,
         executor: Executor,
         load: Load,
+        is_draining: Callable[[], bool],
         thread_from_bytes: int = THREAD_FROM_BYTES,
+        traces: Traces | None = None,
     ) -> None:
         self._thread_from_bytes = thread_from_bytes
         self._executor = executor
         self._load = load
+        self._is_draining = is_draining
         self._check = check
         self._pipeline = pipeline
         self._decide = decide
         self._read = read
         self._audit = audit
         self._metrics = metrics
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request_id = request_id_of(scope["headers"])
+        serving(request_id)
         if scope["method"] == "POST":  # type: ignore[typeddict-item]
             reply = await self._check_request(scope, receive, request_id)
         else:
             await _discard_body(receive)
             reply = refuse(ErrorCode.METHOD_NOT_ALLOWED, "method not allowed", request_id, (b"allow", b"POST"))
-        await _send(reply, send)
+        await _send(reply, send, close=self._is_draining())
 
     async def _check_request(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         started = perf_counter()
+        trace = None if self._traces is None else self._traces.begin(scope["headers"])
         principal = None
         try:
             with self._load.check():
@@ -91,7 +99,7 @@ class CheckRoute:
                     self._check, request_id, partial(bearer_token_of, scope["headers"])
                 )
                 if isinstance(admission, Verdict):
-                    reply = await self._conclude(admission, started)
+                    reply = await self._conclude(admission, started, trace)
             if isinstance(admission, Verdict):
                 await _discard_body(receive)
                 return reply
@@ -99,11 +107,13 @@ class CheckRoute:
             with self._load.body(_announced(scope["headers"])) as allowance:
                 body = await _read_body(receive, allowance)
                 with self._load.check():
+                    if trace is not None:
+                        trace.judging()
                     verdict = await self._decide(admission, partial(self._parse, body), self._runner_for(body))
-                    return await self._conclude(verdict, started)
+                    return await self._conclude(verdict, started, trace)
         except Overloaded as error:
             turned_away = self._pipeline.refuse(error, check=self._check, request_id=request_id, principal=principal)
-            reply = await self._conclude(turned_away, started)
+            reply = await self._conclude(turned_away, started, trace, cause="overload")
             await _discard_body(receive)
             return reply
 
@@ -112,36 +122,57 @@ class CheckRoute:
         return self._in_a_thread if is_large else here
 
     async def _in_a_thread(self, step: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, step)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, in_this_context(step))
 
     def _parse(self, body: bytes | Refusal) -> Any:
         if isinstance(body, Refusal):
             raise body
         return self._read(body)
 
-    async def _conclude(self, verdict: Verdict, started: float) -> Answer:
-        recorded = True
+    async def _conclude(
+        self, verdict: Verdict, started: float, trace: CheckTrace | None, *, cause: str | None = None
+    ) -> Answer:
+        """Put a check on record and count it. `cause`: of a failure, where the code does not say it."""
         try:
             await self._audit.record_check(verdict)
         except AuditUnavailable as error:
-            recorded = False
-            _log.error("%s", error, extra={"request_id": verdict.request_id})
+            cause = "audit"
+            _log.error("%s", error)
             self._metrics.unrecorded()
             verdict = msgspec.structs.replace(
                 verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limits=()
             )
-        self._metrics.checked(verdict, perf_counter() - started, recorded=recorded)
-        return answer(verdict)
+        self._metrics.checked(verdict, perf_counter() - started, cause=cause)
+        reply = answer(verdict)
+        if trace is not None:
+            trace.ended(verdict, reply.status)
+        return reply
 
 
 def check_routes(
-    pipeline: Pipeline, *, audit: AuditLog, metrics: Metrics, executor: Executor, load: Load
+    pipeline: Pipeline,
+    *,
+    audit: AuditLog,
+    metrics: Metrics,
+    executor: Executor,
+    load: Load,
+    is_draining: Callable[[], bool],
+    traces: Traces | None = None,
 ) -> tuple[CheckRoute, CheckRoute, CheckRoute]:
     """The routes for prompts, for tool calls and for registering tools.
 
     `executor` judges large bodies, and compiles whatever is registered.
     """
-    route = partial(CheckRoute, pipeline=pipeline, audit=audit, metrics=metrics, executor=executor, load=load)
+    route = partial(
+        CheckRoute,
+        pipeline=pipeline,
+        audit=audit,
+        metrics=metrics,
+        executor=executor,
+        load=load,
+        is_draining=is_draining,
+        traces=traces,
+    )
     return (
         route(Check.PROMPT, decide=pipeline.check_prompt, read=read_prompt),
         route(Check.TOOL, decide=pipeline.check_tool, read=read_tool_call),
@@ -194,7 +225,10 @@ async def _discard_body(receive: Receive) -> None:
         return
 
 
-async def _send(reply: Answer, send: Send) -> None:
-    length = (b"content-length", str(len(reply.body)).encode())
-    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, length]})
+async def _send(reply: Answer, send: Send, *, close: bool) -> None:
+    """Send a reply. `close`: the next request on this connection had better go elsewhere."""
+    headers = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})

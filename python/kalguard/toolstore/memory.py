@@ -50,28 +50,25 @@ class Table:
             self._bytes += len(registration.argument_schema)
 
 
-class MemoryRegistrations:
-    """For a service of one process. They are gone with it."""
+class KnownAtOnce:
+    """What stores have in common in which everybody sees a registration as soon as it is made."""
+
+    has_looked = True
+    sees_all = True
 
     def __init__(self) -> None:
         self._table = Table()
-
-    @property
-    def has_looked(self) -> bool:
-        """Always: nobody is asked."""
-        return True
-
-    @property
-    def sees_all(self) -> bool:
-        """There is nobody else."""
-        return True
 
     def of(self, tool: str) -> Sequence[Registration]:
         """The registrations of a tool, the first one first."""
         return self._table.of(tool)
 
     async def look(self) -> None:
-        """There is nothing to see."""
+        """There is nothing that `of` does not see."""
+
+
+class MemoryRegistrations(KnownAtOnce):
+    """For a service of one process. They are gone with it."""
 
     async def add(self, registration: Registration, *, pinned: bool) -> Sequence[Registration]:
         """Keep a registration if it is to be kept. Raises `TooManyTools`."""

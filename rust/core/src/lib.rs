@@ -7,7 +7,9 @@
 
 mod abnormality;
 pub mod arguments;
+mod automaton;
 pub mod detect;
+mod eight;
 pub mod error;
 mod fields;
 pub mod finding;
@@ -16,6 +18,7 @@ mod mention;
 pub mod model;
 mod monitor;
 pub mod patterns;
+mod percent;
 pub mod phrase;
 pub mod pii;
 pub mod policy;

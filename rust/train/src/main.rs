@@ -13,12 +13,14 @@
     unreachable_pub
 )]
 
+mod corpus;
 mod data;
 mod examples;
 mod grammar;
 mod learn;
 mod random;
 mod report;
+mod variants;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -28,8 +30,9 @@ use kalguard_core::model::{KNOTS, Model, Place, Table};
 use kalguard_core::scanner::{Role, Scanner, ScannerConfig, Segment};
 use kalguard_core::text::fold::fold;
 
+use corpus::Recipe;
 use data::{FOLDS, Line};
-use examples::{Recipe, build, without};
+use examples::{build, without};
 use learn::{Linear, Settings, learn};
 use report::Judged;
 

@@ -15,6 +15,8 @@
 //! - All digits are one digit.
 
 use super::concepts::{CONCEPTS, Concepts, STEM, STEMS};
+use super::hashes::{CODE_BITS, MIX_A, MIX_B, MIX_C, MIX_D, code, feature, meaning, stands_alone, three, two};
+use crate::text::lexicon::{Lexicon, lexicon};
 
 /// Changes whenever a text's features change.
 pub const FEATURES_VERSION: u16 = 2;
@@ -26,19 +28,12 @@ const UNIT_MAX_WORDS: u32 = 24;
 /// Letters beyond this of one word add no n-grams: no language needs them, and long tokens are data.
 const WORD_LETTERS: u32 = 24;
 
-/// Odd constants without structure (from the golden ratio, and from splitmix64).
-const MIX_A: u64 = 0x9E37_79B9_7F4A_7C15;
-const MIX_B: u64 = 0xBF58_476D_1CE4_E5B9;
-const MIX_C: u64 = 0x94D0_49BB_1331_11EB;
-const MIX_D: u64 = 0xD6E8_FEB8_6659_FD93;
-
 /// Numbers among concepts that are none: marks from here on, something between two, two of one unit in any order.
 const MARK: u8 = 0xF0;
 const SKIPPED: u8 = 0xFE;
 const TOGETHER: u8 = 0xFD;
 
 const BORDER: u64 = b' ' as u64;
-const CODE_BITS: u32 = 12;
 const THREE: u64 = (1 << (3 * CODE_BITS)) - 1;
 const FOUR: u64 = (1 << (4 * CODE_BITS)) - 1;
 const FIVE: u64 = (1 << (5 * CODE_BITS)) - 1;
@@ -47,29 +42,41 @@ const FIVE: u64 = (1 << (5 * CODE_BITS)) - 1;
 pub trait Sink {
     /// A feature of the current unit.
     fn feature(&mut self, hash: u32);
+    /// Several at once, each of them `times`.
+    fn features(&mut self, hashes: &[u32], times: u8) {
+        for &hash in hashes {
+            (0..times).for_each(|_| self.feature(hash));
+        }
+    }
     /// The current unit is complete; it is `text[start..end]`.
     fn unit(&mut self, start: usize, end: usize);
+    /// Take in all n-grams of the characters of a word of the lexicon at once, if they are known. Otherwise each of
+    /// them is a feature.
+    fn word(&mut self, _place: usize) -> Option<Word> {
+        None
+    }
+}
+
+/// What a word is where others stand beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    pub(super) hash: u64,
+    pub(super) concept: u8,
 }
 
 /// Run over folded text and give `sink` its features, unit by unit.
 pub fn extract(folded: &str, sink: &mut impl Sink) {
-    let mut reader = Reader {
-        sink,
-        concepts: &CONCEPTS,
-        recent: 0,
-        letters: 0,
-        word: 0,
-        stems: [0; 3],
-        alone: 0,
-        chain: [MIX_D; 2],
-        meant: [0; 3],
-        present: 0,
-        signs: 0,
-        words: 0,
-        start: 0,
-    };
-    for (at, c) in folded.char_indices() {
-        reader.read(c, at);
+    let mut reader = Reader::new(sink);
+    let mut left = folded.chars();
+    loop {
+        let rest = left.as_str();
+        if let Some(length) = reader.known_word(rest.as_bytes()) {
+            left = rest.get(length..).unwrap_or_default().chars();
+        } else if let Some(c) = left.next() {
+            reader.read(c, folded.len() - rest.len());
+        } else {
+            break;
+        }
     }
     reader.end_word();
     reader.end_signs();
@@ -78,9 +85,17 @@ pub fn extract(folded: &str, sink: &mut impl Sink) {
     }
 }
 
+/// Give `sink` the n-grams of the characters of a folded word, as if it stood alone.
+pub(super) fn spell(word: &str, sink: &mut impl Sink) -> Word {
+    let mut reader = Reader::new(sink);
+    word.bytes().for_each(|letter| reader.letter(u64::from(letter)));
+    reader.push(BORDER);
+    Word { hash: reader.word, concept: reader.concept() }
+}
 struct Reader<'a, S> {
     sink: &'a mut S,
     concepts: &'a Concepts,
+    lexicon: &'a Lexicon,
     /// The codes of the last characters of this word, newest lowest.
     recent: u64,
     /// Letters in this word so far.
@@ -105,7 +120,43 @@ struct Reader<'a, S> {
     start: usize,
 }
 
-impl<S: Sink> Reader<'_, S> {
+impl<'a, S: Sink> Reader<'a, S> {
+    fn new(sink: &'a mut S) -> Self {
+        Self {
+            sink,
+            concepts: &CONCEPTS,
+            lexicon: lexicon(),
+            recent: 0,
+            letters: 0,
+            word: 0,
+            stems: [0; 3],
+            alone: 0,
+            chain: [MIX_D; 2],
+            meant: [0; 3],
+            present: 0,
+            signs: 0,
+            words: 0,
+            start: 0,
+        }
+    }
+
+    /// Read the word of the lexicon that `rest` begins with as a whole, if the sink knows it. Gives its length.
+    #[inline]
+    fn known_word(&mut self, rest: &[u8]) -> Option<usize> {
+        if self.letters > 0 || !rest.first()?.is_ascii_lowercase() {
+            return None;
+        }
+        let (place, length) = self.lexicon.dictionary.find(rest)?;
+        // Other letters, digits and apostrophes go on with a word.
+        if rest.get(length).is_some_and(|next| !next.is_ascii() || next.is_ascii_digit() || *next == b'\'') {
+            return None;
+        }
+        let word = self.sink.word(place)?;
+        self.end_signs();
+        self.count_word(word);
+        Some(length)
+    }
+
     #[inline]
     fn read(&mut self, c: char, at: usize) {
         match c {
@@ -156,16 +207,11 @@ impl<S: Sink> Reader<'_, S> {
     #[inline]
     fn push(&mut self, code: u64) {
         self.recent = (self.recent << CODE_BITS | code) & FIVE;
+        let recent = self.recent;
+        let ngrams = [recent & THREE, recent & FOUR, recent].map(|codes| feature(codes.wrapping_mul(MIX_A)));
         // Before a third code has come there are none above it, and the number is no n-gram.
-        if self.recent > THREE >> CODE_BITS {
-            self.emit((self.recent & THREE).wrapping_mul(MIX_A));
-        }
-        if self.recent > FOUR >> CODE_BITS {
-            self.emit((self.recent & FOUR).wrapping_mul(MIX_A));
-        }
-        if self.recent > FIVE >> CODE_BITS {
-            self.emit(self.recent.wrapping_mul(MIX_A));
-        }
+        let long_enough = [THREE, FOUR, FIVE].into_iter().filter(|&most| recent > most >> CODE_BITS).count();
+        self.sink.features(ngrams.get(..long_enough).unwrap_or_default(), 1);
     }
 
     #[inline]
@@ -175,13 +221,23 @@ impl<S: Sink> Reader<'_, S> {
         }
         self.push(BORDER);
         self.letters = 0;
-        self.words += 1;
-        self.alone = 0;
+        self.count_word(Word { hash: self.word, concept: self.concept() });
+    }
+
+    /// The concept of the word that was read, or of its longest stem that has one.
+    #[inline]
+    fn concept(&self) -> u8 {
         let [short, middle, long] = self.stems;
         let hashes = [self.word, long, middle, short].into_iter().filter(|&hash| hash != 0);
-        let concept = hashes.map(|hash| self.concepts.get(hash)).find(|&concept| concept != 0).unwrap_or_default();
-        self.chain_on(self.word);
-        self.mean(concept, self.word);
+        hashes.map(|hash| self.concepts.get(hash)).find(|&concept| concept != 0).unwrap_or_default()
+    }
+
+    #[inline]
+    fn count_word(&mut self, word: Word) {
+        self.words += 1;
+        self.alone = 0;
+        self.chain_on(word.hash);
+        self.mean(word.concept, word.hash);
     }
 
     /// End a letter that is a word of its own. Two or three of them in a row may be a concept.
@@ -211,16 +267,14 @@ impl<S: Sink> Reader<'_, S> {
         }
         self.present |= 1 << (concept & 63);
         // They count twice: what many words share is known better than what one says.
-        for hash in [
+        let hashes = [
             meaning(&[concept]),
             meaning(&[last, concept]),
             meaning(&[before, SKIPPED, concept]),
             meaning(&[first, SKIPPED, SKIPPED, concept]),
             meaning(&[before, last, concept]),
-        ] {
-            self.emit(hash);
-            self.emit(hash);
-        }
+        ];
+        self.sink.features(&hashes.map(feature), 2);
         self.meant = [concept, last, before];
     }
 
@@ -228,10 +282,13 @@ impl<S: Sink> Reader<'_, S> {
     #[inline]
     fn chain_on(&mut self, word: u64) {
         let [last, before] = self.chain;
-        self.emit(word.wrapping_mul(MIX_C));
-        self.emit(two(last, word));
-        self.emit(three(before, last, word));
-        self.emit(before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B));
+        let hashes = [
+            word.wrapping_mul(MIX_C),
+            two(last, word),
+            three(before, last, word),
+            before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B),
+        ];
+        self.sink.features(&hashes.map(feature), 1);
         self.chain = [word, last];
     }
 
@@ -299,52 +356,6 @@ impl<S: Sink> Reader<'_, S> {
 
     #[inline]
     fn emit(&mut self, hash: u64) {
-        self.sink.feature((hash >> 32) as u32);
+        self.sink.feature(feature(hash));
     }
-}
-
-/// Two words in a row.
-#[inline]
-fn two(last: u64, word: u64) -> u64 {
-    last.rotate_left(17).wrapping_add(word).wrapping_mul(MIX_C)
-}
-
-/// Three words in a row.
-#[inline]
-fn three(before: u64, last: u64, word: u64) -> u64 {
-    before.rotate_left(29).wrapping_add(two(last, word)).wrapping_mul(MIX_D)
-}
-
-/// Concepts in a row.
-#[inline]
-fn meaning(concepts: &[u8]) -> u64 {
-    concepts.iter().fold(MIX_D, |hash, &concept| (hash ^ u64::from(concept)).wrapping_mul(MIX_B).rotate_left(31))
-}
-
-/// The hash by which a folded word is looked up among the concepts: as the reader sees it, and of ideographs and kana
-/// the first three.
-pub fn word_hash(word: &str) -> u64 {
-    let hash = |code: u64| (MIX_A ^ code).wrapping_mul(MIX_B).rotate_left(23);
-    let alone: Vec<u64> = word.chars().filter(|&c| stands_alone(c)).map(|c| hash(code(c))).collect();
-    match alone.as_slice() {
-        [] => word.chars().fold(MIX_A, |hash, c| {
-            let code = if c.is_ascii() { c as u64 } else { code(c) };
-            (hash ^ code).wrapping_mul(MIX_B).rotate_left(23)
-        }),
-        [one] => *one,
-        [one, other] => two(*one, *other),
-        [one, other, third, ..] => three(*one, *other, *third),
-    }
-}
-
-/// Whether a letter is a word of its own.
-fn stands_alone(c: char) -> bool {
-    matches!(u32::from(c), 0x0E00..=0x0E7F | 0x3005..=0x3007 | 0x3041..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
-        | 0xF900..=0xFAFF | 0x20000..=0x323AF)
-}
-
-/// A character in 12 bits, never zero.
-fn code(c: char) -> u64 {
-    let mixed = u64::from(c).wrapping_mul(MIX_A) >> (64 - CODE_BITS);
-    mixed | 1 << (CODE_BITS - 1)
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::eight::{eight, first, letters_and_digits};
+
 /// Odd, without structure; the golden ratio, and a prime.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 const SPREAD_LENGTH: u64 = 0xD6E8_FEB8_6659_FD93;
@@ -75,10 +77,10 @@ impl Tokens {
             return (self.signs.get(usize::from(sign)).copied().unwrap_or(UNKNOWN), at + 1);
         }
         let head = eight(bytes, at);
-        let length = letters(head);
+        let length = letters_and_digits(head);
         if length > 0 && length < 8 {
             let end = at + length;
-            return (self.number(bytes, at, end, head & u64::MAX >> (64 - 8 * length)), end);
+            return (self.number(bytes, at, end, first(head, length)), end);
         }
         self.read_longer(bytes, at, head as u8, length > 0)
     }
@@ -134,20 +136,10 @@ impl Tokens {
 fn key(bytes: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
     if length <= 8 {
-        return eight(bytes, start) & u64::MAX >> (64 - 8 * length as u32).min(63);
+        return first(eight(bytes, start), length);
     }
     let (head, tail) = (eight(bytes, start), eight(bytes, end - 8));
     (spread(head).rotate_left(29) ^ tail).wrapping_add((length as u64).wrapping_mul(SPREAD_LENGTH)) | LONG
-}
-
-/// Eight bytes from `start` on, zeros after the last.
-#[inline]
-fn eight(bytes: &[u8], start: usize) -> u64 {
-    let rest = bytes.get(start..).unwrap_or_default();
-    if let Some(&eight) = rest.first_chunk() {
-        return u64::from_le_bytes(eight);
-    }
-    rest.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte))
 }
 
 #[inline]
@@ -162,26 +154,11 @@ const fn filter_bit(key: u64) -> (usize, u64) {
     ((bit >> 6) as usize, 1 << (bit & 63))
 }
 
-/// How many of eight bytes, from the lowest on, are ASCII letters or digits: all eight compared at once, the highest
-/// bit of each telling the outcome, which seven bits and one number less than 128 cannot carry beyond.
-#[inline]
-const fn letters(eight: u64) -> usize {
-    const fn all(byte: u8) -> u64 {
-        u64::from_le_bytes([byte; 8])
-    }
-    let seven = eight & all(0x7F);
-    let lower = seven | all(0x20);
-    let letter = lower.wrapping_add(all(0x80 - b'a')) & !lower.wrapping_add(all(0x7F - b'z'));
-    let digit = seven.wrapping_add(all(0x80 - b'0')) & !seven.wrapping_add(all(0x7F - b'9'));
-    let others = !(letter | digit) | eight;
-    (others & all(0x80)).trailing_zeros() as usize / 8
-}
-
 /// Where the run of ASCII letters and digits that `at` lies in or after ends.
 #[inline]
 fn run_end(bytes: &[u8], mut at: usize) -> usize {
     loop {
-        let length = letters(eight(bytes, at));
+        let length = letters_and_digits(eight(bytes, at));
         at += length;
         if length < 8 {
             return at;
@@ -218,15 +195,6 @@ pub(super) fn split(word: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_byte_is_a_letter_or_not() {
-        for byte in 0..=u8::MAX {
-            let expected = if byte.is_ascii_alphanumeric() { 8 } else { 0 };
-            assert_eq!(letters(u64::from_le_bytes([byte; 8])), expected, "{byte}");
-            assert_eq!(letters(u64::from_le_bytes([b'z', b'0', byte, 0xFF, 0, 0, 0, 0])), 2 + expected / 8, "{byte}");
-        }
-    }
 
     #[test]
     fn tokens_are_known_wherever_they_stand() {

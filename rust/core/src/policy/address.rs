@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::escapes::percent_decoded;
+use crate::percent;
 
 /// An IP network, such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(super) fn strictly(text: &str) -> Option<IpAddr> {
 /// The addresses that a text may be, or lead to as a URL.
 pub(super) fn widely(text: &str) -> Vec<IpAddr> {
     let level: String = text.trim().nfkc().map(|c| if c == '\u{3002}' { '.' } else { c }).collect();
-    let decoded = percent_decoded(&level);
+    let decoded = percent::decoded(&level);
     let mut found = Vec::new();
     for host in [Cow::Borrowed(&*level), decoded].iter().flat_map(|text| [text.trim(), host_of(text)]) {
         let bare = host.trim_matches(['[', ']']).trim_end_matches('.');

@@ -13,7 +13,6 @@
 mod address;
 mod compiled;
 mod document;
-mod escapes;
 mod evaluate;
 mod index;
 mod lint;

@@ -4,7 +4,7 @@
 //! widely, it does if some reading of it leads there: escapes undone, `..` walked, either slash, any case. Symbolic
 //! links are not known here.
 
-use super::escapes::percent_decoded;
+use crate::percent;
 
 /// A folder, as an absolute path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,8 @@ impl Folder {
 
     /// Whether some reading of a path lies in the folder.
     pub(super) fn holds_widely(&self, path: &str) -> bool {
-        let once = percent_decoded(path);
-        let twice = percent_decoded(&once);
+        let once = percent::decoded(path);
+        let twice = percent::decoded(&once);
         [path, &once, &twice].into_iter().any(|reading| self.may_hold(reading))
     }
 
@@ -72,7 +72,7 @@ fn parts_of(path: &str) -> Vec<&str> {
 
 /// Whether others may read a path differently.
 fn doubtful(path: &str) -> bool {
-    path.contains(['\\', '\0']) || *percent_decoded(path) != *path
+    path.contains(['\\', '\0']) || *percent::decoded(path) != *path
 }
 
 /// `//host/x` and `/x` -> `/x`.

@@ -9,15 +9,18 @@ mod cipher;
 mod codes;
 mod confusables;
 pub mod decode;
+pub(crate) mod dictionary;
 pub mod disguise;
 pub(crate) mod escapes;
 pub mod fold;
 mod leet;
-mod lexicon;
+pub(crate) mod lexicon;
 mod lookalikes;
+mod pairs;
 mod rewrite;
 pub mod splice;
 pub mod survey;
+mod surveyor;
 
 use std::ops::Range;
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::keywords::{self, Dialect, To};
 use crate::fields::quote;
+use crate::percent;
 
 /// How many bytes the pointers to all schemas may have. Here and in the validator each of them has its own.
 const MAX_POINTER_BYTES: usize = 2 * 1024 * 1024;
@@ -90,7 +91,7 @@ impl<'a> Places<'a> {
         let resource = resource.ok_or_else(|| wrong("outside of the document"))?;
         let none = || wrong("which is no schema of the document");
         let written = fragment;
-        let fragment = percent_decoded(fragment).ok_or_else(none)?;
+        let fragment = percent::strictly_decoded(fragment).ok_or_else(none)?;
         if fragment.is_empty() {
             return Ok(Target { place: resource.root, dynamic: None });
         }
@@ -264,18 +265,4 @@ fn unknown(dialect: Dialect, name: &str) -> String {
         Dialect::Draft7 => format!("unknown keyword `{}` in draft 7", quote(name)),
         Dialect::Draft202012 => format!("unknown keyword `{}` in draft 2020-12", quote(name)),
     }
-}
-
-fn percent_decoded(fragment: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(fragment.len());
-    let mut bytes = fragment.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(bytes.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            decoded.push(digit()? * 16 + digit()?);
-        } else {
-            decoded.push(byte);
-        }
-    }
-    String::from_utf8(decoded).ok()
 }

@@ -1,0 +1,100 @@
+"""Answers Prometheus, from the main process, with what all worker processes have counted (`metrics`).
+
+The main process serves no requests, and the files that it reads outlive whoever wrote them, so that the figures stay
+right when a worker dies. A connection that is broken off or says nothing costs a thread for some seconds and no line in
+the log: anybody who can reach the port could write there.
+"""
+
+import io
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any, TextIO
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from kalguard.sidecar.metrics import POLICY_INFO
+
+IDLE_SECONDS = 10
+_log = logging.getLogger(__name__)
+
+
+class _LivingWorkers(MultiProcessCollector):
+    """Reads what the worker processes counted. What the dead said of themselves, rather than counted, is forgotten."""
+
+    def collect(self) -> Iterable[Metric]:
+        for path in Path(self._path).glob("gauge_live*_*.db"):
+            pid = path.stem.rpartition("_")[2]
+            if not _is_running(int(pid)):
+                mark_process_dead(int(pid), self._path)  # type: ignore[no-untyped-call]
+        collected: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        for metric in collected:
+            if metric.name == POLICY_INFO:  # a series cannot be taken back, only set to 0
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Note that a connection ended badly."""
+        _log.debug("connection for metrics ended: %s", type(sys.exception()).__name__)
+
+
+class _ServerIPv6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = IDLE_SECONDS
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def get_stderr(self) -> TextIO:
+        """Where the traceback of a scrape that failed is written."""
+        return _Errors()
+
+
+class _Errors(io.StringIO):
+    """Makes one line of the log of what is written to it."""
+
+    def flush(self) -> None:
+        """What was written is complete."""
+        if text := self.getvalue():
+            _log.error("metrics cannot be told: %s", text)
+            self.seek(0)
+            self.truncate()
+
+
+def serve_metrics(host: str, port: int) -> Callable[[], None]:
+    """Answer scrapes for all worker processes from threads of this one. Gives what stops it. Raises `OSError`."""
+    registry = CollectorRegistry()
+    _LivingWorkers(registry)  # type: ignore[no-untyped-call]
+    kind = _ServerIPv6 if ":" in host else _Server
+    server = make_server(host, port, make_wsgi_app(registry), kind, _Handler)
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    return stop

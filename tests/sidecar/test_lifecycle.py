@@ -1,0 +1,139 @@
+"""From the start to the end of the service, with everything that can happen to its processes in between."""
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from kalguard.sidecar.respawns import REPLACED, Respawns
+from tests.support import GOOD_PROMPT, Server, bearer, make_certificate, running, until, wait_until_up, workers_of
+
+PROMPT = "/v1/prompt/check"
+
+
+def test_workers_that_die_one_after_the_other_are_replaced(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false", workers="2") as server:
+        for _ in range(3):
+            before = workers_of(server)
+            for worker in before:
+                os.kill(worker, signal.SIGKILL)
+            until(lambda dead=set(before): len(workers_of(server)) == 2 and not dead & set(workers_of(server)))  # type: ignore[misc]
+            wait_until_up(server)
+            assert server.post(PROMPT, GOOD_PROMPT).status_code == 200
+        assert "Unexpected exit from worker" in server.log()
+
+
+def test_only_what_dies_again_and_again_is_a_crash_loop() -> None:
+    now = 0.0
+    respawns = Respawns(clock=lambda: now)
+    for _ in range(REPLACED - 1):
+        respawns[0] = now
+        assert respawns.get(0, 0) == 0
+        respawns.clear()
+    respawns[0] = now = 30.0
+    assert respawns.get(0, 0) == 30.0
+    now = 61.0
+    assert respawns.get(0, 0) == 0
+
+
+def test_while_draining_clients_are_sent_elsewhere(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false", drain_seconds="20") as server:
+        with httpx.Client(base_url=server.url, headers=bearer()) as client:
+            assert "connection" not in client.post(PROMPT, json=GOOD_PROMPT).headers
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
+            reply = client.post(PROMPT, json=GOOD_PROMPT)
+        assert (reply.status_code, reply.headers["connection"]) == (200, "close")
+
+
+def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:
+    with running(tmp_path, idle_seconds="1") as server:
+        address = urlsplit(server.url)
+        for begun in (
+            b"",
+            b"POST /v1/prompt/check HTTP/1.1\r\nhost: x\r\nauthori",
+            b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n",
+        ):
+            with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=15) as raw:
+                raw.sendall(begun)
+                while raw.recv(65536):
+                    pass
+
+
+def get(server: Server) -> httpx.Response:
+    try:
+        return httpx.get(f"{server.url}/health", verify=False)
+    except httpx.RemoteProtocolError:
+        return httpx.get(f"{server.url}/health", verify=False)
+
+
+@contextlib.contextmanager
+def asking(server: Server) -> Iterator[list[str]]:
+    """Ask again and again meanwhile; what went wrong twice in a row.
+
+    A worker that ends closes the connections on which nothing was asked yet: whoever just then does asks again.
+    """
+    wrong: list[str] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.wait(0.02):
+            try:
+                reply = get(server)
+            except httpx.TransportError as error:
+                wrong.append(repr(error))
+            else:
+                if reply.status_code != 200:
+                    wrong.append(reply.text)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield wrong
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None:
+    for name in ("live", "renewed"):
+        (tmp_path / name).mkdir()
+        make_certificate(tmp_path / name)
+    live, renewed = tmp_path / "live", tmp_path / "renewed"
+
+    def shown() -> str:
+        return ssl.get_server_certificate((address.hostname or "", address.port or 0))
+
+    variables = {"tls_cert_path": str(live / "cert.pem"), "tls_key_path": str(live / "key.pem")}
+    with running(tmp_path, host="localhost", wait_for="localhost", scheme="https", **variables) as server:
+        address = urlsplit(server.url)
+        first = shown()
+        with asking(server) as wrong:
+            (live / "key.pem").write_text("rubbish")
+            until(lambda: "the certificate before stays in force" in server.log())
+            assert shown() == first
+            for name in ("cert.pem", "key.pem"):
+                os.replace(renewed / name, live / name)
+            until(lambda: shown() == (live / "cert.pem").read_text(), 30)
+            time.sleep(4)  # until the old worker has gone
+        assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_the_chain_of_each_worker_is_closed_at_the_end(tmp_path: Path, name: str) -> None:
+    with running(tmp_path, policy_default_deny="false", workers="2", drain_seconds="2") as server:
+        for _ in range(20):
+            assert server.post(PROMPT, GOOD_PROMPT).status_code == 200
+        server.process.send_signal(getattr(signal, name))
+        assert server.process.wait(10) == 0
+        chains = {record["chain"]: record for record in server.whole_audit()}
+        assert {record["type"] for record in chains.values()} == {"audit_closed"}
