@@ -59,7 +59,12 @@ def token(secret: str = SECRET, **changes: Any) -> str:
 
 def token_with_header(header: bytes, secret: bytes = SECRET.encode(), **changes: Any) -> str:
     """A token with any header, rightly signed with HMAC-SHA256, which a JOSE library would refuse to make."""
-    signed = ".".join(_base64(part) for part in (header, json.dumps(claims(**changes)).encode()))
+    return signed_with_hmac(header, json.dumps(claims(**changes)).encode(), secret)
+
+
+def signed_with_hmac(header: bytes, payload: bytes, secret: bytes = SECRET.encode()) -> str:
+    """Any header and payload, rightly signed with HMAC-SHA256."""
+    signed = f"{_base64(header)}.{_base64(payload)}"
     return f"{signed}.{_base64(hmac.digest(secret, signed.encode(), 'sha256'))}"
 
 
@@ -108,6 +113,7 @@ def call(
     *,
     method: str = "POST",
     headers: dict[str, str] | list[tuple[str, str]] | None = None,
+    query: str = "",
     stalls: bool = False,
 ) -> Reply:
     """Send one request to an app in this process. `body` may be bytes, or something to be written as JSON.
@@ -124,7 +130,7 @@ def call(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
         "client": ("127.0.0.1", 1),
