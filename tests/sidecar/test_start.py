@@ -11,14 +11,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support import GOOD_PROMPT, SECRET, environment, free_port, running, stop
+from tests.support import GOOD_PROMPT, SECRET, environment, free_ports, running, stop
 
 COMMAND = str(Path(sys.executable).with_name("kalguard-sidecar"))
 
 
 def start(**variables: str) -> subprocess.CompletedProcess[str]:
     """Start the server with something that it must refuse."""
-    ports = {"port": str(free_port()), "metrics_port": str(free_port()), "host": "127.0.0.1"}
+    port, metrics_port = free_ports(2)
+    ports = {"port": str(port), "metrics_port": str(metrics_port), "host": "127.0.0.1"}
     return subprocess.run(
         [COMMAND], env=environment(**{**ports, **variables}), capture_output=True, text=True, timeout=20, check=False
     )
@@ -189,13 +190,13 @@ def test_the_audit_log_can_be_standard_output(tmp_path: Path) -> None:
 
 def test_it_speaks_tls_where_it_is_told_to(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
-    port = free_port()
+    port, metrics_port = free_ports(2)
     process = subprocess.Popen(
         [COMMAND],
         env=environment(
             host="127.0.0.1",
             port=str(port),
-            metrics_port=str(free_port()),
+            metrics_port=str(metrics_port),
             tls_cert_path=str(certificate),
             tls_key_path=str(key),
             token_secret=SECRET,
