@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -172,9 +172,17 @@ def records(sink: MemorySink) -> list[dict[str, Any]]:
 
 def free_port() -> int:
     """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    (port,) = free_ports(1)
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback that nobody listens on: one that was let go may be offered again at once."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @dataclass(frozen=True)
@@ -219,7 +227,7 @@ def running(
     **variables: str,
 ) -> Iterator[Server]:
     """Start the server as a user would, wait until it answers, stop it by its process id at the end."""
-    port, metrics_port = free_port(), free_port()
+    port, metrics_port = free_ports(2)
     audit_path = Path(variables.get("audit_log_path", str(folder / "audit.jsonl")))
     defaults = {
         "host": "127.0.0.1",
