@@ -65,6 +65,8 @@ class AuditWriter:
 
         `sign`: whether its line is to be signed. Raises `AuditUnavailable` when too much waits, or after `close`.
         """
+    def wake(self) -> None:
+        """Write what was handed over."""
     def withdraw(self, through: int, /) -> None:
         """Forget the records up to a ticket that are not being written yet. They get no outcome."""
     def outcomes(self) -> list[tuple[int, int, str | None, float]]:

@@ -56,6 +56,7 @@ class WriterSink:
         self._waiting: deque[tuple[int, float, asyncio.Future[None]]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self._is_stuck = False
+        self._is_to_wake = False
 
     async def write(self, record: bytes, *, sign: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -67,6 +68,9 @@ class WriterSink:
             ticket = self._writer.submit(record, sign)
         except AuditUnavailable as error:
             raise self._failed(str(error)) from None
+        if not self._is_to_wake:
+            self._is_to_wake = True
+            loop.call_soon(self._wake)  # when all that this turn of the loop has to say is handed over
         written: asyncio.Future[None] = loop.create_future()
         self._waiting.append((ticket, loop.time() + WAIT_SECONDS, written))
         if self._watch is None:
@@ -102,8 +106,13 @@ class WriterSink:
         """Wait for the writer in this loop."""
         self._waiting.clear()
         self._watch = None
+        self._is_to_wake = False
         self._loop = loop
         loop.add_reader(self._writer.fileno(), self._settle)
+
+    def _wake(self) -> None:
+        self._is_to_wake = False
+        self._writer.wake()
 
     def _settle(self) -> None:
         """Tell whoever waits what became of their records."""

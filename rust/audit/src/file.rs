@@ -3,7 +3,7 @@
 //! whoever writes next. A file that was renamed away, as rotation does, is made anew.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -31,6 +31,10 @@ pub struct LogFile {
 #[derive(Debug)]
 struct Open {
     fd: OwnedFd,
+    /// Device and inode: what is at the path now is compared with it.
+    identity: (u64, u64),
+    /// Length of an ordinary file when the lock was taken; `None` for anything else.
+    size: Option<u64>,
     /// Length of the file after the last line of ours; 0 before there is one.
     our_end: u64,
     is_handed_out: bool,
@@ -46,6 +50,7 @@ impl LogFile {
     pub fn begin(&mut self) -> io::Result<Before> {
         let open = self.current()?;
         retry_on_intr(|| flock(&open.fd, FlockOperation::LockExclusive))?;
+        open.size = regular_size(&open.fd);
         look(open).inspect_err(|_| unlock(&open.fd))
     }
 
@@ -59,14 +64,14 @@ impl LogFile {
         Ok(())
     }
 
-    /// Take back the last bytes that were appended, those of a line cut short, and give the lock back. `wrote`: a whole
-    /// line of ours was appended.
-    pub fn end(&mut self, surplus: usize, wrote: bool) {
+    /// Of the bytes that were appended keep those of whole lines, and give the lock back. `whole`: how many bytes that are,
+    /// 0 if there is no whole line of ours among them.
+    pub fn end(&mut self, appended: usize, whole: usize) {
         let Some(open) = self.open.as_mut() else { return };
-        if let Some(size) = regular_size(&open.fd).filter(|_| wrote || surplus > 0) {
-            let end = size.saturating_sub(surplus as u64);
-            let is_clean = surplus == 0 || ftruncate(&open.fd, end).is_ok();
-            if wrote {
+        if let Some(size) = open.size {
+            let end = size + whole as u64;
+            let is_clean = appended == whole || ftruncate(&open.fd, end).is_ok();
+            if whole > 0 {
                 open.our_end = if is_clean { end } else { 0 }; // what is not taken back is closed off like anybody else's
             }
         }
@@ -94,47 +99,52 @@ impl LogFile {
     /// What has the path now.
     fn current(&mut self) -> io::Result<&mut Open> {
         let kept = match self.open.take() {
-            Some(open) if is_at(&open.fd, &self.path)? => open,
+            Some(open) if identity_at(&self.path)? == Some(open.identity) => open,
             replaced => {
                 if let Some(old) = replaced {
                     fdatasync(&old.fd).unwrap_or(()); // nobody will do it later
                 }
-                // Not blocking: what is no ordinary file must not hold up the writer; an ordinary one knows no difference.
-                let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
-                let fd = retry_on_intr(|| open(&self.path, flags, Mode::RUSR | Mode::WUSR))?;
-                if FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Fifo {
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe")); // what is in it is lost with it
-                }
-                Open { fd, our_end: 0, is_handed_out: false }
+                open_file(&self.path)?
             }
         };
         Ok(self.open.insert(kept))
     }
 }
 
+fn open_file(path: &Path) -> io::Result<Open> {
+    // Not blocking: what is no ordinary file must not hold up the writer; an ordinary one knows no difference.
+    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = retry_on_intr(|| open(path, flags, Mode::RUSR | Mode::WUSR))?;
+    let status = fstat(&fd)?;
+    if FileType::from_raw_mode(status.st_mode) == FileType::Fifo {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe")); // what is in it is lost with it
+    }
+    Ok(Open { fd, identity: (status.st_dev, status.st_ino), size: None, our_end: 0, is_handed_out: false })
+}
+
 fn unlock(fd: &OwnedFd) {
     flock(fd, FlockOperation::Unlock).unwrap_or(()); // a descriptor that is open can be unlocked
 }
 
-fn is_at(fd: impl AsFd, path: &Path) -> io::Result<bool> {
-    let ours = fstat(fd)?;
+/// Device and inode of what is at a path, if anything is.
+fn identity_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
     match stat(path) {
-        Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
-        Err(Errno::NOENT) => Ok(false),
+        Ok(there) => Ok(Some((there.st_dev, there.st_ino))),
+        Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
 fn look(open: &Open) -> io::Result<Before> {
-    let Some(size) = regular_size(&open.fd) else { return Ok(Before { torn: false, after: None }) };
-    if size == 0 {
-        return Ok(Before { torn: false, after: Some(None) });
+    match open.size {
+        None => Ok(Before { torn: false, after: None }),
+        Some(0) => Ok(Before { torn: false, after: Some(None) }),
+        Some(size) if size == open.our_end => Ok(Before { torn: false, after: None }),
+        Some(size) => {
+            let torn = read_back(&open.fd, size - 1, size)? != b"\n";
+            Ok(Before { torn, after: Some(Some(last_line(&open.fd, size, torn)?)) })
+        }
     }
-    if size == open.our_end {
-        return Ok(Before { torn: false, after: None });
-    }
-    let torn = read_back(&open.fd, size - 1, size)? != b"\n";
-    Ok(Before { torn, after: Some(Some(last_line(&open.fd, size, torn)?)) })
 }
 
 /// Length of an ordinary file; `None` for anything else.

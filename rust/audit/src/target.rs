@@ -47,11 +47,10 @@ impl Target {
         }
     }
 
-    /// Take back the last bytes that were appended, those of a line cut short, and give the place back.
-    /// `wrote`: a whole line was appended.
-    pub(crate) fn end(&mut self, surplus: usize, wrote: bool) {
+    /// Of the bytes that were appended keep those of whole lines, and give the place back. `whole`: how many bytes that are.
+    pub(crate) fn end(&mut self, appended: usize, whole: usize) {
         if let Self::File { file, .. } = self {
-            file.end(surplus, wrote);
+            file.end(appended, whole);
         }
     }
 

@@ -95,7 +95,8 @@ impl Writer {
         Ok(Self { shared, thread: Mutex::new(Some(thread)), depth })
     }
 
-    /// Hand over a record; gives its ticket. `sign`: whether its line is to be signed, where there is a key.
+    /// Hand over a record; gives its ticket. `sign`: whether its line is to be signed, where there is a key. It is written
+    /// after [`wake`](Self::wake), or with what is being written: so records that come together are written together.
     pub fn submit(&self, json: &[u8], sign: bool) -> Result<u64, Refused> {
         let record = Record::new(json.to_vec(), self.depth, sign)?;
         let mut state = self.shared.lock();
@@ -109,9 +110,12 @@ impl Writer {
         state.queued_bytes += record.size();
         let ticket = state.last_ticket;
         state.queue.push_back((ticket, record));
-        drop(state);
-        self.shared.wake.notify_all();
         Ok(ticket)
+    }
+
+    /// Write what was handed over.
+    pub fn wake(&self) {
+        self.shared.wake.notify_all();
     }
 
     /// Withdraw what is queued up to a ticket. Of what is being written already, the outcome will come; and in any case one
@@ -309,7 +313,7 @@ impl Work {
         if let Some((_, link)) = last {
             self.link = *link;
         }
-        self.target.end(written - last.map_or(0, |(end, _)| *end), whole > 0);
+        self.target.end(written, last.map_or(0, |(end, _)| *end));
         (whole, problem)
     }
 

@@ -28,6 +28,7 @@ fn to_stream(fd: OwnedFd) -> Result<Writer, std::io::Error> {
 
 /// Wait for what becomes of a ticket.
 fn outcome(writer: &Writer, ticket: u64) -> Result<Outcome, &'static str> {
+    writer.wake();
     let until = Instant::now() + Duration::from_secs(10);
     while Instant::now() < until {
         if let Some(found) = writer.outcomes().into_iter().find(|outcome| outcome.through >= ticket) {
@@ -40,6 +41,7 @@ fn outcome(writer: &Writer, ticket: u64) -> Result<Outcome, &'static str> {
 
 fn written(writer: &Writer, json: &str) -> Result<Outcome, Box<dyn Error>> {
     let ticket = writer.submit(json.as_bytes(), false)?;
+    writer.wake();
     Ok(outcome(writer, ticket)?)
 }
 
@@ -118,6 +120,7 @@ fn a_writer_whose_records_were_all_withdrawn_says_that_it_goes_on() -> Tested {
     written(&writer, "{}")?;
     let other = locked(&path)?;
     let ticket = writer.submit(b"{}", false)?;
+    writer.wake();
     sleep(Duration::from_millis(20));
     writer.withdraw(ticket);
     rustix::fs::flock(&other, rustix::fs::FlockOperation::Unlock)?;
@@ -196,6 +199,7 @@ fn a_write_that_failed_leaves_the_next_tied_and_whole() -> Tested {
     fs::write(&path, [fs::read(&path)?, b"{\"half".to_vec()].concat())?;
     let held = locked(&path)?;
     let withdrawn = one.submit(b"{}", false)?;
+    one.wake();
     one.withdraw(withdrawn); // it takes its place, and has nothing to write
     rustix::fs::flock(&held, rustix::fs::FlockOperation::Unlock)?;
     assert!(eventually(|| one.outcomes().iter().any(|outcome| outcome.count == 0)));

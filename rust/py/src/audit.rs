@@ -39,6 +39,10 @@ impl AuditWriter {
         self.writer.submit(record, sign).map_err(|refused| AuditUnavailable::new_err(refused.to_string()))
     }
 
+    fn wake(&self) {
+        self.writer.wake();
+    }
+
     #[pyo3(signature = (through, /))]
     fn withdraw(&self, through: u64) {
         self.writer.withdraw(through);
