@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel test lint rust-test python-test services bench train lock clean
+.PHONY: help run build wheel test lint rust-test python-test services bench soak train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
@@ -15,6 +15,7 @@ help:
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
+	@echo "make soak    half an hour of mixed load: nothing lost, nothing wrong, no memory that grows"
 	@echo "make train   the learned scorer's weights anew: make train DATA=folder (see docs/model-card.md)"
 	@echo "make lock    resolve the Python dependencies anew into requirements.lock"
 
@@ -72,6 +73,9 @@ bench: build services
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-json=.benchmarks/latest.json
 	@$(BIN)/python -m benches.ratios .benchmarks/latest.json
 	CARGO_TARGET_DIR=target cargo bench --manifest-path rust/yardsticks/Cargo.toml --quiet
+
+soak: build
+	$(BIN)/python -m benches.soak
 
 # Validates with whole sources left out, then trains on everything. The same data gives the same file.
 train:

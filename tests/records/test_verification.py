@@ -201,6 +201,8 @@ def test_a_record_after_the_closing_one_is_bad(tmp_path: Path) -> None:
         (b'{"id":"evt_1",,', "not JSON"),
         (b"x" * (MAX_LINE_BYTES + 10), "longer than 1 MiB"),
         (b"\xff\xfe", "not JSON"),
+        (b"{}\0", "does not end with `chain`"),
+        (b"x\0", "not JSON"),
         (b"[" * 100_000, "no audit record"),
     ],
 )
@@ -209,6 +211,15 @@ def test_what_is_no_record_is_bad(tmp_path: Path, line: bytes, problem: str) -> 
     report = report_on(tmp_path, [*lines[:2], line, *lines[2:]])
     assert bad_line(report) == ("0", 3)
     assert report.bad is not None and problem in report.bad.text
+
+
+@pytest.mark.parametrize("left", [b'{"id":"evt_1', b"{", b""])
+def test_zeros_that_a_power_loss_leaves_are_a_remark(tmp_path: Path, left: bytes) -> None:
+    lines = [*three_chains((1, 2), close=False), left + bytes(100)]
+    Writer(number=3).write(lines, "audit_closed")
+    report = report_on(tmp_path, lines)
+    assert report.bad is None
+    assert "breaks off" in remarks(report)
 
 
 @pytest.mark.parametrize("ocsf", [False, True])

@@ -4,6 +4,7 @@ What was answered is on it, and a line that is changed or dropped afterwards sho
 """
 
 import os
+import random
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from kalguard.records.reader import read_record
 from kalguard.records.verification import Report, verify
 from tests.records.written import key
-from tests.support import GOOD_PROMPT, Server, bearer, running, stop, workers_of
+from tests.support import GOOD_PROMPT, Server, bearer, running, stop, wait_until_up, workers_of
 
 CONNECTIONS = 6
 
@@ -94,15 +95,25 @@ def test_what_is_done_to_such_a_log_afterwards_shows(tmp_path: Path) -> None:
                 assert bad.place.line in (index + 1, index + 2)
 
 
-def test_every_kill_leaves_a_log_that_is_whole_up_to_its_last_line(tmp_path: Path) -> None:
-    for number in range(2):
-        with running(tmp_path, policy_default_deny="false", workers="2") as server:
-            with ThreadPoolExecutor(1) as pool:
-                asking = pool.submit(load, server, 1200)
-                time.sleep(0.2 + 0.1 * number)
-                for pid in (server.process.pid, *workers_of(server)):
-                    os.kill(pid, signal.SIGKILL)
-                answered = asking.result()
-            report = verify([str(server.audit_path)])
-            assert report.bad is None, report.bad
-            assert answered <= set(recorded(server.audit_path))
+def test_twenty_kills_at_random_moments_lose_nothing_that_was_answered(tmp_path: Path) -> None:
+    moments = random.Random(20)  # the same each time; what they meet is not
+    answered: set[str] = set()
+    for _ in range(5):
+        with running(tmp_path, policy_default_deny="false", workers="2") as server, ThreadPoolExecutor(1) as pool:
+            for killed in ("a worker", "a worker", "a worker", "everything"):
+                wait_until_up(server)
+                asking = pool.submit(load, server, 300)
+                time.sleep(moments.uniform(0.01, 0.3))
+                workers = workers_of(server)
+                if killed == "a worker":
+                    os.kill(moments.choice(workers), signal.SIGKILL)
+                else:
+                    for pid in (server.process.pid, *workers):
+                        os.kill(pid, signal.SIGKILL)
+                answered |= asking.result()
+    report = verify([str(server.audit_path)])
+    assert report.bad is None, report.bad
+    on_record = recorded(server.audit_path)
+    assert len(answered) > 500
+    assert answered <= set(on_record)
+    assert len(on_record) == len(set(on_record)), "nothing is on record twice"

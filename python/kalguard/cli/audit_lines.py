@@ -41,13 +41,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     until: datetime | None = None
 
-    def test(self) -> "Test":
-        """The same, ready to be asked often."""
-        return Test(self)
 
-
-class Test:
-    """Says whether a record is wanted."""
+class _Filter:
+    """Says of each record whether it is wanted."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
@@ -76,7 +72,7 @@ class Lines:
     """Shows lines one by one. `passed_over` counts those that were no records, `shown` the others that were wanted."""
 
     def __init__(self, wanted: Wanted | None = None, *, as_json: bool) -> None:
-        self._is_wanted = (wanted or Wanted()).test()
+        self._is_wanted = _Filter(wanted or Wanted())
         self._as_json = as_json
         self.passed_over = 0
         self.shown = 0

@@ -53,7 +53,7 @@ class AuditLog:
     ) -> None:
         self._sink = sink
         self._clock = clock
-        self._shape = shape or (lambda record: record)
+        self._shape = shape
         self._has_begun = False
 
     async def record_check(self, verdict: Verdict) -> None:
@@ -105,7 +105,7 @@ class AuditLog:
             await self._sink.close()
 
     async def _write(self, record: AuditRecord, *, sign: bool = False) -> None:
-        await self._sink.write(_encoded(self._shape(record)), sign=sign)
+        await self._sink.write(_encoded(record if self._shape is None else self._shape(record)), sign=sign)
         self._has_begun = True
 
 

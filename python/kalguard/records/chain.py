@@ -157,11 +157,15 @@ def _after(written: bytes | None) -> bytes | NoDigest:
 
 
 def _objection(line: bytes, problem: str = "it does not end with `chain`, `seq` and `prev`") -> NoRecord:
-    """Why a line is no record; `problem` says it where the line is JSON at all."""
+    """Why a line is no record; `problem` says it where the line is JSON at all.
+
+    After a power loss zeros may stand where the rest of a line has not reached the disk.
+    """
+    begun = line.rstrip(b"\0")
     try:
-        msgspec.json.decode(line)
+        msgspec.json.decode(begun)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        begins = line != b"" and any(line[: len(start)] == start[: len(line)] for start in _BEGINNINGS)
+        begins = line != b"" and any(begun[: len(start)] == start[: len(begun)] for start in _BEGINNINGS)
         return NoRecord("no audit record: not JSON", is_fragment=begins and _BREAKS_OFF in str(error))
     return NoRecord(f"no audit record: {problem}")
 

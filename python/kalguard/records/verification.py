@@ -215,7 +215,7 @@ class _Verifier:
         except NoRecord as objection:
             if not objection.is_fragment:
                 raise _Bad(str(objection)) from None
-            self.report.remark(place, "a record that breaks off: its writer was killed, or the disk was full")
+            self.report.remark(place, "a record that breaks off: its writer was killed, or the machine lost power")
             self._before = _Seen(place, digest_of(line), None)
             self._stretch += 1
             return

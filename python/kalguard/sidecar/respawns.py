@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-REPLACED = 20  # workers in `WINDOW_SECONDS`, reloads included
+REPLACED = 40  # workers in `WINDOW_SECONDS`, reloads included
 WINDOW_SECONDS = 60.0
 
 
