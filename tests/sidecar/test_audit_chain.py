@@ -74,6 +74,7 @@ def test_a_log_of_several_workers_is_whole_over_rotation_and_past_a_kill(tmp_pat
         assert report.bad is None, report.bad
         assert answered <= set(recorded(*files))
         assert len(answered) > 300
+        assert all((b'"class_uid":' in line) == (log_format == "ocsf") for line in rotated.read_bytes().splitlines())
         unclosed = [text for text in texts(report) if "closing record" in text]
         assert len(unclosed) <= 1  # of the killed worker, if it had written anything
         assert report.chains > 1

@@ -63,7 +63,10 @@ class WriterSink:
             self._attend(loop)
         if self._is_stuck:
             raise self._failed("it does not get on")
-        ticket = self._writer.submit(record, sign)
+        try:
+            ticket = self._writer.submit(record, sign)
+        except AuditUnavailable as error:
+            raise self._failed(str(error)) from None
         written: asyncio.Future[None] = loop.create_future()
         self._waiting.append((ticket, loop.time() + WAIT_SECONDS, written))
         if self._watch is None:

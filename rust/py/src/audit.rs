@@ -33,10 +33,12 @@ impl AuditWriter {
         Self::start(chain, key, depth, Target::Stream(Stream::new(fd, WAIT)))
     }
 
+    #[pyo3(signature = (record, sign, /))]
     fn submit(&self, record: &[u8], sign: bool) -> PyResult<u64> {
         self.writer.submit(record, sign).map_err(|refused| AuditUnavailable::new_err(refused.to_string()))
     }
 
+    #[pyo3(signature = (through, /))]
     fn withdraw(&self, through: u64) {
         self.writer.withdraw(through);
     }
@@ -68,6 +70,7 @@ impl AuditWriter {
         Ok(py.detach(|| self.writer.sync())?)
     }
 
+    #[pyo3(signature = (seconds, /))]
     fn close(&self, py: Python<'_>, seconds: f64) -> bool {
         let limit = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         py.detach(|| self.writer.close(limit))
@@ -96,6 +99,7 @@ impl AuditChain {
         Self { chain: Chain::new(chain, key), depth, link: Mutex::default() }
     }
 
+    #[pyo3(signature = (record, sign, /))]
     fn seal(&self, record: &[u8], sign: bool) -> PyResult<Vec<u8>> {
         let problem = |problem: String| AuditUnavailable::new_err(problem);
         let record = Record::new(record.to_vec(), self.depth, sign).map_err(|error| problem(error.to_string()))?;
