@@ -27,9 +27,19 @@ def names_of_tests(path: str) -> frozenset[str]:
     source = file.read_text()
     if file.suffix == ".rs":
         return frozenset(_RUST_TEST.findall(source))
-    functions = (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     is_collected = file.name.startswith("test_") and path.startswith("tests/")
-    return frozenset(node.name for node in functions if is_collected and node.name.startswith("test_"))
+    return frozenset(name for node in ast.parse(source).body for name in collected_of(node) if is_collected)
+
+
+def collected_of(node: ast.stmt) -> list[str]:
+    """What pytest takes for a test by its name: functions and classes, those of state machines included."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return [node.name] if node.name.startswith("test_") else []
+    if isinstance(node, ast.ClassDef):
+        return [node.name] if node.name.startswith("Test") else []
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    return [name for name in names if name.startswith("Test")]
 
 
 def missing(document: str) -> list[str]:
