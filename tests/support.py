@@ -108,8 +108,12 @@ def call(
     *,
     method: str = "POST",
     headers: dict[str, str] | list[tuple[str, str]] | None = None,
+    stalls: bool = False,
 ) -> Reply:
-    """Send one request to an app in this process. `body` may be bytes, or something to be written as JSON."""
+    """Send one request to an app in this process. `body` may be bytes, or something to be written as JSON.
+
+    With `stalls` the body never ends.
+    """
     pairs = bearer().items() if headers is None else headers.items() if isinstance(headers, dict) else headers
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     scope = {
@@ -128,10 +132,13 @@ def call(
         "state": {},
     }
     sent: list[Any] = []
-    requests = iter([{"type": "http.request", "body": data, "more_body": False}])
+    requests = iter([{"type": "http.request", "body": data, "more_body": stalls}])
 
     async def receive() -> Any:
-        return next(requests, {"type": "http.disconnect"})
+        message = next(requests, None)
+        if message is None and stalls:
+            await asyncio.Event().wait()
+        return message or {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)

@@ -9,8 +9,10 @@ import httpx
 import pytest
 
 from kalguard.errors import Overloaded
+from kalguard.records.sinks import MemorySink
+from kalguard.sidecar import routes
 from kalguard.sidecar.load import FREE_BYTES, Load
-from tests.support import GOOD_PROMPT, Server, bearer, running
+from tests.support import GOOD_PROMPT, Server, app, bearer, call, records, running
 
 PROMPT = "/v1/prompt/check"
 MIB = 1024 * 1024
@@ -132,6 +134,15 @@ def test_more_checks_than_places_are_refused_at_once(tmp_path: Path) -> None:
         assert failures % ("overload", float(on_record)) in measured
         assert failures % ("dependency", 0.0) in measured
         assert "kalguard_inflight_requests 0.0" in measured
+
+
+def test_a_body_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "BODY_SECONDS", 0.05)
+    sink = MemorySink()
+    reply = call(app(sink, policy_default_deny="false"), stalls=True)
+    assert (reply.status, reply.body["errorCode"]) == (400, "BAD_REQUEST")
+    assert "did not arrive" in reply.body["message"]
+    assert [record["requestId"] for record in records(sink)] == [reply.body["requestId"]]
 
 
 def test_who_sends_slowly_takes_no_place_away(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fdatasync, flock, fstat
 use rustix::io::{Errno, pread, retry_on_intr, write};
 
 use crate::chain::{Digest, digest};
-use crate::writer::Before;
+use crate::target::Before;
 
 /// A last line that is longer than this is not read back: no record is.
 const LAST_LINE_MAX: u64 = 1024 * 1024;

@@ -3,7 +3,7 @@
 //! write, a slow disk holds up nobody who does not need it, and the order is that in which records were handed over.
 //!
 //! - [`chain`]: a record becomes a line that names the line before it. No I/O.
-//! - [`file`](mod@file), [`stream`]: where lines go.
+//! - [`file`](mod@file), [`stream`], and both as one [`target`]: where lines go.
 //! - [`writer`]: the thread, and who waits for it.
 //!
 //! Unlike the core this crate does I/O; it decides nothing about a check.
@@ -11,4 +11,5 @@
 pub mod chain;
 pub mod file;
 pub mod stream;
+pub mod target;
 pub mod writer;

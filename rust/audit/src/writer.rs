@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::chain::{Chain, Digest, Link, NotARecord, Record};
-use crate::file::LogFile;
-use crate::stream::Stream;
+use crate::chain::{Chain, Link, NotARecord, Record};
+use crate::target::{Before, Target};
 
 /// Records that may wait, in bytes. Beyond, no more are taken.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
@@ -25,29 +24,6 @@ const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 const GROUP_BYTES: usize = 1024 * 1024;
 /// How often it is looked whether lines could be taken, while there are none.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Where lines go.
-#[derive(Debug)]
-pub enum Target {
-    /// A file. `sync`: forced to disk before its records count as written.
-    File {
-        /// The file.
-        file: LogFile,
-        /// Whether it is forced to disk after each write.
-        sync: bool,
-    },
-    /// Standard output.
-    Stream(Stream),
-}
-
-/// What stands before the lines that are to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Before {
-    /// The last line was cut short.
-    pub torn: bool,
-    /// Where that is not the writer's own last line: its digest, if there is a line.
-    pub after: Option<Option<Digest>>,
-}
 
 /// What became of the records up to a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -377,48 +353,4 @@ fn outcome(tickets: &[u64], problem: Option<io::Error>, began: Instant) -> Outco
 fn described(error: &io::Error) -> String {
     let words = error.to_string();
     words.split_once(" (os error").map_or(words.clone(), |(words, _)| words.to_owned())
-}
-
-impl Target {
-    fn begin(&mut self) -> io::Result<Before> {
-        match self {
-            Self::File { file, .. } => file.begin(),
-            Self::Stream(stream) => Ok(Before { torn: stream.is_torn(), after: None }),
-        }
-    }
-
-    fn append(&mut self, data: &[u8]) -> Result<(), (usize, io::Error)> {
-        match self {
-            Self::File { file, .. } => file.append(data),
-            Self::Stream(stream) => stream.append(data),
-        }
-    }
-
-    fn end(&mut self, surplus: usize) {
-        if let Self::File { file, .. } = self {
-            file.end(surplus);
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match self {
-            Self::File { file, sync: true } => file.sync(),
-            _ => Ok(()),
-        }
-    }
-
-    /// The file's descriptor, if it is a new one.
-    fn descriptor(&mut self) -> Option<OwnedFd> {
-        match self {
-            Self::File { file, .. } => file.new_descriptor(),
-            Self::Stream(_) => None,
-        }
-    }
-
-    fn is_ready(&mut self, working: bool) -> bool {
-        match self {
-            Self::File { file, .. } => file.is_ready(working),
-            Self::Stream(stream) => working || stream.is_ready(),
-        }
-    }
 }

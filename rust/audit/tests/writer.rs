@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use kalguard_audit::chain::{Chain, digest};
 use kalguard_audit::file::LogFile;
 use kalguard_audit::stream::Stream;
-use kalguard_audit::writer::{Outcome, Refused, Target, Writer};
+use kalguard_audit::target::Target;
+use kalguard_audit::writer::{Outcome, Refused, Writer};
 
 type Tested = Result<(), Box<dyn Error>>;
 
@@ -44,6 +45,13 @@ fn written(writer: &Writer, json: &str) -> Result<Outcome, Box<dyn Error>> {
 
 fn lines(path: &Path) -> Result<Vec<String>, std::io::Error> {
     Ok(fs::read_to_string(path)?.lines().map(str::to_owned).collect())
+}
+
+/// What a disk that hangs is to the writer.
+fn locked(path: &Path) -> Result<File, Box<dyn Error>> {
+    let file = File::open(path)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(file)
 }
 
 fn eventually(is_so: impl Fn() -> bool) -> bool {
@@ -88,8 +96,7 @@ fn what_waits_is_bounded_shares_a_write_and_can_be_withdrawn() -> Tested {
     let path = folder.path().join("audit");
     let writer = to_file(&path)?;
     written(&writer, "{}")?;
-    let other = File::open(&path)?;
-    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive)?;
+    let other = locked(&path)?;
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(1 << 20));
     let taken = (0..20).take_while(|_| writer.submit(large.as_bytes(), false).is_ok()).count();
     assert_eq!((taken, writer.queued()), (15, 15));
@@ -109,8 +116,7 @@ fn a_writer_whose_records_were_all_withdrawn_says_that_it_goes_on() -> Tested {
     let path = folder.path().join("audit");
     let writer = to_file(&path)?;
     written(&writer, "{}")?;
-    let other = File::open(&path)?;
-    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive)?;
+    let other = locked(&path)?;
     let ticket = writer.submit(b"{}", false)?;
     sleep(Duration::from_millis(20));
     writer.withdraw(ticket);

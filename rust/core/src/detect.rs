@@ -60,6 +60,8 @@ pub struct Detector {
     /// What is not looked at.
     allowed: Option<Phrases>,
     shapes: Vec<Option<Regex>>,
+    /// Which patterns are shapes.
+    shaped: Vec<usize>,
     /// For each pattern, whether it is a shape without needles.
     ungated: Vec<bool>,
     model: Model,
@@ -72,7 +74,7 @@ impl Detector {
     /// # Errors
     /// [`CompileError::Pattern`] when a pattern cannot be compiled, or a phrase is to be both.
     pub fn new(patterns: Vec<Pattern>, blocked: &[&str], allowed: &[&str], model: Model) -> Result<Self, CompileError> {
-        let shapes = patterns.iter().map(shape).collect::<Result<_, _>>()?;
+        let shapes = patterns.iter().map(shape).collect::<Result<Vec<_>, _>>()?;
         let phrases = {
             let needles: Vec<Vec<&str>> = patterns.iter().map(needles).collect();
             let sources = patterns.iter().zip(&needles).map(|(pattern, needles)| match &pattern.rule {
@@ -82,7 +84,8 @@ impl Detector {
             Phrases::new(&sources.chain(blocked.iter().copied().map(Source::Words)).collect::<Vec<_>>())?
         };
         let ungated = patterns.iter().map(is_ungated).collect();
-        let mut detector = Self { patterns, phrases, allowed: None, shapes, ungated, model };
+        let shaped = (0..).zip(&shapes).filter(|(_, shape)| shape.is_some()).map(|(index, _)| index).collect();
+        let mut detector = Self { patterns, phrases, allowed: None, shapes, shaped, ungated, model };
         if let Some(phrase) = allowed.iter().find(|phrase| detector.blocks(phrase)) {
             return Err(CompileError::Pattern(format!("`allow` holds `{}`, which is blocked", quote(phrase))));
         }
@@ -202,7 +205,8 @@ impl Detector {
             }
             _ => seen.add(hit.phrase, origin(hit.span)),
         });
-        for (index, shape) in self.shapes.iter().enumerate().filter(|&(index, _)| gates.get(index) == Some(&true)) {
+        for &index in self.shaped.iter().filter(|&&index| gates.get(index) == Some(&true)) {
+            let shape = self.shapes.get(index).and_then(Option::as_ref);
             for hit in shape.iter().flat_map(|shape| shape.find_iter(folded.as_bytes())) {
                 seen.add(index, origin(align(folded, hit.range())));
             }

@@ -7,6 +7,7 @@
 
 mod abnormality;
 pub mod arguments;
+mod automaton;
 pub mod detect;
 mod eight;
 pub mod error;

@@ -16,12 +16,12 @@ mod progress;
 mod tokens;
 mod words;
 
-use aho_corasick::automaton::Automaton;
+use aho_corasick::BuildError;
 use aho_corasick::dfa::DFA;
 use aho_corasick::nfa::contiguous::NFA;
-use aho_corasick::{Anchored, BuildError};
 use std::collections::BTreeMap;
 
+use crate::automaton::each_match;
 use crate::error::CompileError;
 use crate::text::{Span, fold::fold_words};
 use progress::{Progress, Table, Use};
@@ -109,14 +109,14 @@ impl Phrases {
                 self.alone.find(folded, |word, place| {
                     progress.advance(&self.alone_uses, word, &place, |_| true, &mut found);
                 });
-                each_within(&self.within, folded, |word, place| {
+                each_match(&self.within, folded, |word, place| {
                     let (opens, closes) = (is_edge(folded, place.start), is_edge(folded, place.end));
                     let stands = |used: &Use| (opens || used.open_start) && (closes || used.open_end);
                     progress.advance(&self.within_uses, word, &place, stands, &mut found);
                 });
             }
             Reading::Joined => {
-                each_within(&self.joined, folded, |word, place| {
+                each_match(&self.joined, folded, |word, place| {
                     progress.advance(&self.joined_uses, word, &place, |_| true, &mut found);
                 });
             }
@@ -126,23 +126,6 @@ impl Phrases {
 
 fn refused(error: BuildError) -> CompileError {
     CompileError::Pattern(error.to_string())
-}
-
-/// Report every place of every word of an automaton, in the order of their ends, of two with the same end the longer
-/// one first.
-#[inline]
-fn each_within(words: &impl Automaton, text: &str, mut found: impl FnMut(usize, Span)) {
-    let Ok(mut state) = words.start_state(Anchored::No) else { return };
-    for (at, &byte) in text.as_bytes().iter().enumerate() {
-        state = words.next_state(Anchored::No, state, byte);
-        if !words.is_special(state) || !words.is_match(state) {
-            continue;
-        }
-        for index in 0..words.match_len(state) {
-            let word = words.match_pattern(state, index);
-            found(word.as_usize(), at + 1 - words.pattern_len(word)..at + 1);
-        }
-    }
 }
 
 /// Whether a word may begin or end at `at`.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use kalguard_audit::chain::{Chain, Link, Record};
 use kalguard_audit::file::LogFile;
 use kalguard_audit::stream::{Stream, WAIT};
-use kalguard_audit::writer::{Outcome, Target, Writer};
+use kalguard_audit::target::Target;
+use kalguard_audit::writer::{Outcome, Writer};
 use pyo3::prelude::*;
 
 use crate::error::AuditUnavailable;

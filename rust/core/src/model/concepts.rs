@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use super::features::word_hash;
+use super::hashes::word_hash;
 use crate::text::fold::fold_words;
 
 /// Slots of the table, several for each word: most words of a text have none, and must be told so at the first look.

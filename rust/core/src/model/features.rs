@@ -15,6 +15,7 @@
 //! - All digits are one digit.
 
 use super::concepts::{CONCEPTS, Concepts, STEM, STEMS};
+use super::hashes::{CODE_BITS, MIX_A, MIX_B, MIX_C, MIX_D, code, feature, meaning, stands_alone, three, two};
 use crate::text::lexicon::{Lexicon, lexicon};
 
 /// Changes whenever a text's features change.
@@ -27,19 +28,12 @@ const UNIT_MAX_WORDS: u32 = 24;
 /// Letters beyond this of one word add no n-grams: no language needs them, and long tokens are data.
 const WORD_LETTERS: u32 = 24;
 
-/// Odd constants without structure (from the golden ratio, and from splitmix64).
-const MIX_A: u64 = 0x9E37_79B9_7F4A_7C15;
-const MIX_B: u64 = 0xBF58_476D_1CE4_E5B9;
-const MIX_C: u64 = 0x94D0_49BB_1331_11EB;
-const MIX_D: u64 = 0xD6E8_FEB8_6659_FD93;
-
 /// Numbers among concepts that are none: marks from here on, something between two, two of one unit in any order.
 const MARK: u8 = 0xF0;
 const SKIPPED: u8 = 0xFE;
 const TOGETHER: u8 = 0xFD;
 
 const BORDER: u64 = b' ' as u64;
-const CODE_BITS: u32 = 12;
 const THREE: u64 = (1 << (3 * CODE_BITS)) - 1;
 const FOUR: u64 = (1 << (4 * CODE_BITS)) - 1;
 const FIVE: u64 = (1 << (5 * CODE_BITS)) - 1;
@@ -48,6 +42,12 @@ const FIVE: u64 = (1 << (5 * CODE_BITS)) - 1;
 pub trait Sink {
     /// A feature of the current unit.
     fn feature(&mut self, hash: u32);
+    /// Several at once, each of them `times`.
+    fn features(&mut self, hashes: &[u32], times: u8) {
+        for &hash in hashes {
+            (0..times).for_each(|_| self.feature(hash));
+        }
+    }
     /// The current unit is complete; it is `text[start..end]`.
     fn unit(&mut self, start: usize, end: usize);
     /// Take in all n-grams of the characters of a word of the lexicon at once, if they are known. Otherwise each of
@@ -143,7 +143,7 @@ impl<'a, S: Sink> Reader<'a, S> {
     /// Read the word of the lexicon that `rest` begins with as a whole, if the sink knows it. Gives its length.
     #[inline]
     fn known_word(&mut self, rest: &[u8]) -> Option<usize> {
-        if self.letters > 0 {
+        if self.letters > 0 || !rest.first()?.is_ascii_lowercase() {
             return None;
         }
         let (place, length) = self.lexicon.dictionary.find(rest)?;
@@ -207,16 +207,11 @@ impl<'a, S: Sink> Reader<'a, S> {
     #[inline]
     fn push(&mut self, code: u64) {
         self.recent = (self.recent << CODE_BITS | code) & FIVE;
+        let recent = self.recent;
+        let ngrams = [recent & THREE, recent & FOUR, recent].map(|codes| feature(codes.wrapping_mul(MIX_A)));
         // Before a third code has come there are none above it, and the number is no n-gram.
-        if self.recent > THREE >> CODE_BITS {
-            self.emit((self.recent & THREE).wrapping_mul(MIX_A));
-        }
-        if self.recent > FOUR >> CODE_BITS {
-            self.emit((self.recent & FOUR).wrapping_mul(MIX_A));
-        }
-        if self.recent > FIVE >> CODE_BITS {
-            self.emit(self.recent.wrapping_mul(MIX_A));
-        }
+        let long_enough = [THREE, FOUR, FIVE].into_iter().filter(|&most| recent > most >> CODE_BITS).count();
+        self.sink.features(ngrams.get(..long_enough).unwrap_or_default(), 1);
     }
 
     #[inline]
@@ -272,16 +267,14 @@ impl<'a, S: Sink> Reader<'a, S> {
         }
         self.present |= 1 << (concept & 63);
         // They count twice: what many words share is known better than what one says.
-        for hash in [
+        let hashes = [
             meaning(&[concept]),
             meaning(&[last, concept]),
             meaning(&[before, SKIPPED, concept]),
             meaning(&[first, SKIPPED, SKIPPED, concept]),
             meaning(&[before, last, concept]),
-        ] {
-            self.emit(hash);
-            self.emit(hash);
-        }
+        ];
+        self.sink.features(&hashes.map(feature), 2);
         self.meant = [concept, last, before];
     }
 
@@ -289,10 +282,13 @@ impl<'a, S: Sink> Reader<'a, S> {
     #[inline]
     fn chain_on(&mut self, word: u64) {
         let [last, before] = self.chain;
-        self.emit(word.wrapping_mul(MIX_C));
-        self.emit(two(last, word));
-        self.emit(three(before, last, word));
-        self.emit(before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B));
+        let hashes = [
+            word.wrapping_mul(MIX_C),
+            two(last, word),
+            three(before, last, word),
+            before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B),
+        ];
+        self.sink.features(&hashes.map(feature), 1);
         self.chain = [word, last];
     }
 
@@ -360,52 +356,6 @@ impl<'a, S: Sink> Reader<'a, S> {
 
     #[inline]
     fn emit(&mut self, hash: u64) {
-        self.sink.feature((hash >> 32) as u32);
+        self.sink.feature(feature(hash));
     }
-}
-
-/// Two words in a row.
-#[inline]
-fn two(last: u64, word: u64) -> u64 {
-    last.rotate_left(17).wrapping_add(word).wrapping_mul(MIX_C)
-}
-
-/// Three words in a row.
-#[inline]
-fn three(before: u64, last: u64, word: u64) -> u64 {
-    before.rotate_left(29).wrapping_add(two(last, word)).wrapping_mul(MIX_D)
-}
-
-/// Concepts in a row.
-#[inline]
-fn meaning(concepts: &[u8]) -> u64 {
-    concepts.iter().fold(MIX_D, |hash, &concept| (hash ^ u64::from(concept)).wrapping_mul(MIX_B).rotate_left(31))
-}
-
-/// The hash by which a folded word is looked up among the concepts: as the reader sees it, and of ideographs and kana
-/// the first three.
-pub fn word_hash(word: &str) -> u64 {
-    let hash = |code: u64| (MIX_A ^ code).wrapping_mul(MIX_B).rotate_left(23);
-    let alone: Vec<u64> = word.chars().filter(|&c| stands_alone(c)).map(|c| hash(code(c))).collect();
-    match alone.as_slice() {
-        [] => word.chars().fold(MIX_A, |hash, c| {
-            let code = if c.is_ascii() { c as u64 } else { code(c) };
-            (hash ^ code).wrapping_mul(MIX_B).rotate_left(23)
-        }),
-        [one] => *one,
-        [one, other] => two(*one, *other),
-        [one, other, third, ..] => three(*one, *other, *third),
-    }
-}
-
-/// Whether a letter is a word of its own.
-fn stands_alone(c: char) -> bool {
-    matches!(u32::from(c), 0x0E00..=0x0E7F | 0x3005..=0x3007 | 0x3041..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
-        | 0xF900..=0xFAFF | 0x20000..=0x323AF)
-}
-
-/// A character in 12 bits, never zero.
-fn code(c: char) -> u64 {
-    let mixed = u64::from(c).wrapping_mul(MIX_A) >> (64 - CODE_BITS);
-    mixed | 1 << (CODE_BITS - 1)
 }

@@ -9,23 +9,22 @@
 
 mod concepts;
 pub mod features;
+mod file;
+mod hashes;
+
+pub use file::MAGIC;
 
 use crate::error::CompileError;
 use crate::text::Span;
 use crate::text::lexicon::lexicon;
-use features::{FEATURES_VERSION, Sink, Word, extract, spell};
+use features::{Sink, Word, extract, spell};
 
-/// First bytes of a weights file.
-pub const MAGIC: [u8; 4] = *b"KGLM";
 /// Windows of this many units are scored, and the whole text.
 pub const WINDOWS: [usize; 5] = [1, 2, 3, 5, 8];
 /// Added to a window's number of features before the root is taken, so that two words are not a verdict.
 pub const SMOOTHING: u32 = 40;
 /// Points on the curve from raw scores to the scale of 0 to 100.
 pub const KNOTS: usize = 8;
-/// Version of the file's layout.
-const VERSION: u16 = 1;
-const HEADER: usize = 16;
 
 /// Whose words they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,13 +108,26 @@ impl<'a> Summing<'a> {
         let (sum, features, units) = (0, 0, Vec::with_capacity(units));
         Self { weights: &table.weights, shift: 32 - u32::from(table.bits), words, sum, features, units }
     }
+
+    #[inline]
+    fn weight(&self, hash: u32) -> i64 {
+        i64::from(self.weights.get((hash >> self.shift) as usize).copied().unwrap_or_default())
+    }
 }
 
 impl Sink for Summing<'_> {
     #[inline]
     fn feature(&mut self, hash: u32) {
-        self.sum += i64::from(self.weights.get((hash >> self.shift) as usize).copied().unwrap_or_default());
+        self.sum += self.weight(hash);
         self.features += 1;
+    }
+
+    /// One addition for all of them: those to a sum in memory wait for each other.
+    #[inline]
+    fn features(&mut self, hashes: &[u32], times: u8) {
+        let sum: i64 = hashes.iter().map(|&hash| self.weight(hash)).sum();
+        self.sum += sum * i64::from(times);
+        self.features += hashes.len() as u64 * u64::from(times);
     }
 
     fn unit(&mut self, start: usize, end: usize) {
@@ -213,94 +225,6 @@ impl Model {
             Place::Returned => &self.returned,
         }
     }
-
-    /// Read a weights file: header (magic, version, features' version, number of tables, zeros), then each table's
-    /// header (bits, step, bias, toll, curve), then each table's weights. Numbers are little-endian.
-    ///
-    /// # Errors
-    /// [`CompileError::Pattern`] when anything is not as it should be: sizes, versions, numbers, order of the curve.
-    pub fn parse(bytes: &[u8]) -> Result<Self, CompileError> {
-        let mut reader = Bytes(bytes);
-        let (magic, version, features, tables) = (reader.take::<4>()?, reader.u16()?, reader.u16()?, reader.u16()?);
-        if magic != MAGIC || version != VERSION || features != FEATURES_VERSION || tables != 2 {
-            return Err(refused("not a weights file of this version"));
-        }
-        reader.take::<{ HEADER - 10 }>()?;
-        let (mut said, mut returned) = (reader.table()?, reader.table()?);
-        said.weights = reader.weights(said.bits)?;
-        returned.weights = reader.weights(returned.bits)?;
-        if reader.0.is_empty() { Ok(Self::new(said, returned)) } else { Err(refused("longer than it says")) }
-    }
-
-    /// Write what [`Model::parse`] reads.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::from(MAGIC);
-        for number in [VERSION, FEATURES_VERSION, 2] {
-            out.extend(number.to_le_bytes());
-        }
-        out.extend([0; HEADER - 10]);
-        for table in [&self.said.table, &self.returned.table] {
-            out.extend(u32::from(table.bits).to_le_bytes());
-            for number in [table.step, table.bias, table.toll] {
-                out.extend(number.to_le_bytes());
-            }
-            for (raw, score) in table.curve {
-                out.extend(raw.to_le_bytes());
-                out.push(score);
-            }
-        }
-        for table in [&self.said.table, &self.returned.table] {
-            out.extend(table.weights.iter().flat_map(|weight| weight.to_le_bytes()));
-        }
-        out
-    }
-}
-
-fn refused(why: &str) -> CompileError {
-    CompileError::Pattern(format!("weights: {why}"))
-}
-
-/// What is left of a weights file.
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], CompileError> {
-        let (head, rest) = self.0.split_first_chunk::<N>().ok_or_else(|| refused("cut short"))?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    fn u16(&mut self) -> Result<u16, CompileError> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    fn f32(&mut self) -> Result<f32, CompileError> {
-        let number = self.take().map(f32::from_le_bytes)?;
-        if number.is_finite() { Ok(number) } else { Err(refused("holds a number that is none")) }
-    }
-
-    /// A table's header; its weights come later.
-    fn table(&mut self) -> Result<Table, CompileError> {
-        let bits = u8::try_from(u32::from_le_bytes(self.take()?)).ok().filter(|bits| (8..=20).contains(bits));
-        let bits = bits.ok_or_else(|| refused("a table of an impossible size"))?;
-        let (step, bias, toll) = (self.f32()?, self.f32()?, self.f32()?);
-        let mut curve = [(0.0, 0); KNOTS];
-        for knot in &mut curve {
-            *knot = (self.f32()?, u8::from_le_bytes(self.take()?));
-        }
-        if curve.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1) && curve.iter().all(|knot| knot.1 <= 100) {
-            Ok(Table { bits, step, bias, toll, curve, weights: Vec::new() })
-        } else {
-            Err(refused("a curve that does not rise"))
-        }
-    }
-
-    fn weights(&mut self, bits: u8) -> Result<Vec<i8>, CompileError> {
-        let (head, rest) = self.0.split_at_checked(1 << bits).ok_or_else(|| refused("cut short"))?;
-        self.0 = rest;
-        Ok(head.iter().map(|&byte| byte.cast_signed()).collect())
-    }
 }
 
 /// A window's sum, corrected for its length.
@@ -352,23 +276,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_as_it_should_be_is_refused() {
-        let good = shipped().to_bytes();
-        assert!(Model::parse(&good[..good.len() - 1]).is_err());
-        assert!(Model::parse(&[&good[..], &[0]].concat()).is_err());
-        assert!(Model::parse(&[]).is_err());
-        // Magic, version, features, tables, bits, a step that is no number, a curve that falls.
-        for (at, byte) in [(0, b'X'), (4, 9), (6, 9), (8, 3), (HEADER, 31), (HEADER + 7, 0x7F), (HEADER + 20, 101)] {
-            let mut bad = good.clone();
-            bad[at] = byte;
-            if at == HEADER + 7 {
-                bad[HEADER + 6] = 0xFF;
-            }
-            assert!(Model::parse(&bad).is_err(), "byte {at}");
-        }
-    }
-
-    #[test]
     fn a_short_attack_does_not_drown_in_a_long_document() {
         let document =
             "The meeting about the garden was moved to Monday. We talked about the recipe again. ".repeat(200);
@@ -398,6 +305,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn words_at_once_are_letter_after_letter(
+            text in "((ignore|all|the|system|a|be|xq|instructions|spreadsheets)(s|é|'|1|忽| |\n|[.]|<|:){0,2}){0,40}",
+        ) {
+            for scorer in [&shipped().said, &shipped().returned] {
+                let slow = Scorer { words: Vec::new(), ..scorer.clone() };
+                prop_assert_eq!(scorer.raw(&text), slow.raw(&text));
+            }
+        }
+
         #[test]
         fn any_text_gets_the_same_score_again_and_a_span_of_it(text in any::<String>()) {
             let folded = fold(&text);

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::Hit;
 use crate::text::Span;
 
+/// Room for so many steps is taken at once.
+const USUALLY_REACHED: usize = 32;
+
 /// What finding a word does for one phrase.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Use {
@@ -53,11 +56,16 @@ impl Table {
 
 /// How far each phrase has come in a text.
 #[derive(Debug)]
-pub(super) struct Progress(Vec<Reached>);
+pub(super) struct Progress {
+    /// For each step the number of its entry, counted from 1, or 0 for none: hardly any step of a large set is reached,
+    /// and every reading starts with a fresh table.
+    entries: Vec<u32>,
+    reached: Vec<Reached>,
+}
 
 /// Where a step was last reached: where its phrase begins, and where the step ends. The one before is kept as well,
 /// for words that share letters (`ai`, `ai agent`): the newest may end beyond the start of what follows. An end of 0
-/// is none. Small, because every reading starts with a fresh table.
+/// is none.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reached {
     newest: (u32, u32),
@@ -66,7 +74,7 @@ struct Reached {
 
 impl Progress {
     pub(super) fn new(steps: usize) -> Self {
-        Self(vec![Reached::default(); steps])
+        Self { entries: vec![0; steps], reached: Vec::with_capacity(steps.min(USUALLY_REACHED)) }
     }
 
     /// Go on with every phrase for which the word at `place` is its next step.
@@ -84,20 +92,27 @@ impl Progress {
             let Some(begun) = begun else { continue };
             if used.last {
                 found(Hit { phrase: used.phrase as usize, span: begun..place.end });
-            } else if let Some(reached) = self.0.get_mut(used.step as usize) {
+            } else if let Some(reached) = self.entry(used.step) {
                 reached.set(begun, place.end);
             }
         }
     }
 
+    /// The entry of a step, a new one where there is none.
+    fn entry(&mut self, step: u32) -> Option<&mut Reached> {
+        let entry = self.entries.get_mut(step as usize)?;
+        if *entry == 0 {
+            self.reached.push(Reached::default());
+            *entry = self.reached.len() as u32;
+        }
+        self.reached.get_mut(*entry as usize - 1)
+    }
+
     /// Where the phrase began, if its step before `used` ended near enough before `start`.
     #[inline]
     fn follows(&self, used: &Use, start: usize) -> Option<usize> {
-        let before = self.0.get(used.step.checked_sub(1)? as usize)?;
-        // Hardly any phrase is under way.
-        if before.newest.1 == 0 {
-            return None;
-        }
+        let entry = *self.entries.get(used.step.checked_sub(1)? as usize)?;
+        let before = self.reached.get(entry.checked_sub(1)? as usize)?;
         let start = u32::try_from(start).ok()?;
         let near = |&(_, end): &(u32, u32)| end > 0 && end <= start && start - end <= used.gap;
         Some(before.newest).filter(near).or(Some(before.older).filter(near)).map(|(begun, _)| begun as usize)

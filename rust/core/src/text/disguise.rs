@@ -29,7 +29,7 @@ pub fn disguises(folded: &str, survey: &Survey) -> Vec<View> {
         views.push(backwards(folded, span));
     }
     if survey.long {
-        views.extend(cut_words(folded));
+        views.extend(cut_words(folded, &survey.joined));
     }
     if let Some(span) = &survey.disturbed {
         views.extend(mend_words(folded, span));
@@ -99,25 +99,26 @@ fn is_prose(cuts: &[(usize, bool)]) -> bool {
     cuts.len() >= 2 && solid * 5 >= start * 4 && start >= cuts.len() * 3
 }
 
-/// `ignoreallpreviousinstructions`.
-fn cut_words(folded: &str) -> Option<View> {
+/// `ignoreallpreviousinstructions`; `joined` is where there may be such.
+fn cut_words(folded: &str, joined: &[Span]) -> Option<View> {
     let lexicon = lexicon();
     let mut out = Rewrite::of(folded);
-    let (mut joined, mut sentences) = (0, 0);
-    for (span, is_word) in pieces(folded, 0..folded.len()) {
+    let (mut words, mut sentences) = (0, 0);
+    for span in joined {
         let word = folded.as_bytes().get(span.clone()).unwrap_or_default();
-        if is_word && word.len() >= JOINED_LETTERS && !lexicon.knows(word) {
-            let cuts = lexicon.cut(word);
-            if is_prose(&cuts) {
-                let letters: Vec<_> = (span.start..).zip(word.iter().copied()).collect();
-                out.change(&span);
-                spread(&mut out.view, &letters, &cuts);
-                joined += 1;
-                sentences += usize::from(cuts.len() >= SENTENCE);
-            }
+        if lexicon.knows(word) {
+            continue;
+        }
+        let cuts = lexicon.cut(word);
+        if is_prose(&cuts) {
+            let letters: Vec<_> = (span.start..).zip(word.iter().copied()).collect();
+            out.change(span);
+            spread(&mut out.view, &letters, &cuts);
+            words += 1;
+            sentences += usize::from(cuts.len() >= SENTENCE);
         }
     }
-    out.finish().filter(|_| sentences > 0 || joined > 1)
+    out.finish().filter(|_| sentences > 0 || words > 1)
 }
 
 /// Scrambled, doubled, vowelless, mirrored words and pig latin.

@@ -23,7 +23,7 @@ pub(crate) fn unescape(text: &str) -> Option<View> {
     while let Some(rest) = text.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
         let Some((length, escape)) = escape_at(rest, quoted) else {
             bytes.flush(&mut out);
-            at += 1;
+            at += rest.iter().skip(1).position(|&byte| may_begin(byte)).map_or(rest.len(), |next| next + 1);
             continue;
         };
         let origin = at..at + length;
@@ -50,6 +50,11 @@ enum Escape {
     Char(char),
     /// A line goes on, or nothing is shown.
     Nothing,
+}
+
+/// Whether an escape may begin with this byte.
+const fn may_begin(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'U' | b'&' | 0x1b | b'=')
 }
 
 /// The escape that `rest` starts with, and its length in bytes. All of its bytes are ASCII. `quoted` says that equals

@@ -32,6 +32,12 @@ pub(super) fn unleet(folded: &str) -> Option<View> {
     let mut word: Vec<Letter> = Vec::new();
     let (mut at, mut changed) = (0, false);
     while let Some(rest) = folded.as_bytes().get(at..).filter(|rest| !rest.is_empty()) {
+        let plain = if word.is_empty() { plain_run(rest) } else { 0 };
+        if let Some(stretch) = folded.get(at..at + plain).filter(|stretch| !stretch.is_empty()) {
+            out.push_copied(stretch, at);
+            at += plain;
+            continue;
+        }
         let (read, length) = letter_at(rest, !word.is_empty());
         if let Some((letter, either)) = read {
             changed |= rest.first() != Some(&letter);
@@ -48,6 +54,16 @@ pub(super) fn unleet(folded: &str) -> Option<View> {
     changed.then_some(out)
 }
 
+/// How many bytes from the first on are what they are: whole words without any sign that may be a letter.
+fn plain_run(rest: &[u8]) -> usize {
+    let may_be = |byte: &u8| {
+        byte.is_ascii_digit() || matches!(byte, b'|' | b'!' | b'@' | b'$' | b'+' | b'#' | b'/' | b'\\' | b'(' | b'>')
+    };
+    let Some(end) = rest.iter().position(may_be) else { return rest.len() };
+    let head = rest.get(..end).unwrap_or_default();
+    head.iter().rposition(|byte| !byte.is_ascii_lowercase()).map_or(0, |last| last + 1)
+}
+
 struct Letter {
     letter: u8,
     /// It may be an `l`.
@@ -57,7 +73,9 @@ struct Letter {
 
 /// The letter that `rest` begins with, whether it may be an `l`, and how many bytes it takes.
 fn letter_at(rest: &[u8], in_word: bool) -> (Option<(u8, bool)>, usize) {
-    if let Some((drawn, letter)) = DRAWN.iter().find(|(drawn, _)| rest.starts_with(drawn)) {
+    if matches!(rest.first(), Some(b'/' | b'\\' | b'|' | b'(' | b'>'))
+        && let Some((drawn, letter)) = DRAWN.iter().find(|(drawn, _)| rest.starts_with(drawn))
+    {
         return (Some((*letter, false)), drawn.len());
     }
     let next = rest.get(1).copied().unwrap_or(b' ');
@@ -110,6 +128,21 @@ fn flush(word: &mut Vec<Letter>, out: &mut View) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_passed_over_is_what_it_is(text in "((ab|l|i|é|忽| |,|[.]|-|_|=|<|[)])|[/|()>!@$+#0-9]|\\\\){0,30}") {
+            let end = plain_run(text.as_bytes());
+            let passed = text.get(..end).unwrap_or_default();
+            proptest::prop_assert!(text.is_char_boundary(end) && unleet(passed).is_none());
+            proptest::prop_assert!(!passed.ends_with(|c: char| c.is_ascii_lowercase()) || end == text.len());
+            for at in 0..end {
+                let (read, length) = letter_at(text.as_bytes().get(at..).unwrap_or_default(), at % 2 == 0);
+                let same = read.is_none_or(|(letter, either)| text.as_bytes().get(at) == Some(&letter) && !either);
+                proptest::prop_assert!(same && length == 1, "{}", at);
+            }
+        }
+    }
 
     fn read(folded: &str) -> Option<String> {
         unleet(folded).map(|view| view.text().to_owned())

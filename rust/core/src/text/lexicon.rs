@@ -67,12 +67,16 @@ pub(crate) struct Lexicon {
     spelling: Vec<bool>,
     /// The words, by their places.
     pub(crate) words: Vec<&'static str>,
+    /// What each word costs when letters are cut.
+    costs: Vec<u32>,
     /// Hash of each word to its place in the list.
     places: Index,
     /// Hash of each disturbed form to the commonest word that has it.
     forms: Index,
     /// A bit for each word; some others share it.
     set: Vec<u64>,
+    /// A bit for all that a word begins with, the word included; some others share it.
+    beginnings: Vec<u64>,
     /// Hash of each word of the spelling alphabet to its letter, and a bit for each.
     nato: Index,
     nato_set: u64,
@@ -87,17 +91,23 @@ pub(crate) fn lexicon() -> &'static Lexicon {
 }
 
 impl Lexicon {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let words: Vec<&str> = WORDS.lines().collect();
-        let (mut places, mut forms, mut set) = (Index::default(), Index::default(), vec![0u64; 1 << (SET_BITS - 6)]);
+        let (mut places, mut forms) = (Index::default(), Index::default());
+        let (mut set, mut beginnings) = (vec![0u64; 1 << (SET_BITS - 6)], vec![0u64; 1 << (SET_BITS - 6)]);
         let mut counts = vec![0.05f32; SIGNS * SIGNS];
         for (place, word) in words.iter().enumerate() {
             let letters = word.as_bytes();
             let (key, rank) = (hash(letters.iter().copied()), u16::try_from(place).unwrap_or(u16::MAX));
             places.entry(key).or_insert(rank);
-            if let Some(cell) = set.get_mut(cell(key)) {
-                *cell |= bit(key);
-            }
+            add(&mut set, key);
+            letters
+                .iter()
+                .scan(START, |hash, &letter| {
+                    *hash = step(*hash, letter);
+                    Some(*hash)
+                })
+                .for_each(|beginning| add(&mut beginnings, beginning));
             for form in [scrambled(letters), bones(letters), undoubled(letters)].into_iter().flatten() {
                 forms.entry(form).or_insert(rank);
             }
@@ -124,7 +134,20 @@ impl Lexicon {
         let nato: Index = nato.collect();
         let nato_set = nato.keys().fold(0, |set, key| set | bit(*key));
         let dictionary = Dictionary::new(&words);
-        let mut lexicon = Self { dictionary, spelling: Vec::new(), nato, nato_set, words, places, forms, set, follows };
+        let costs = (0..words.len()).map(cost_of).collect();
+        let mut lexicon = Self {
+            costs,
+            dictionary,
+            spelling: Vec::new(),
+            nato,
+            nato_set,
+            words,
+            places,
+            forms,
+            set,
+            beginnings,
+            follows,
+        };
         lexicon.spelling = lexicon.words.iter().map(|word| lexicon.may_spell(hash(word.bytes()))).collect();
         lexicon
     }
@@ -132,7 +155,7 @@ impl Lexicon {
     /// Whether a word with this hash is in the list, or one of a few others.
     #[inline]
     pub(super) fn may_know(&self, hash: u64) -> bool {
-        self.set.get(cell(hash)).is_some_and(|cell| cell & bit(hash) != 0)
+        holds(&self.set, hash)
     }
 
     /// Whether the word at this place is of the spelling alphabet, or one of some others.
@@ -214,14 +237,14 @@ impl Lexicon {
     ///
     /// Each place looks at most [`WORD_MAX`] letters ahead, so time is linear.
     pub(super) fn cut(&self, letters: &[u8]) -> Vec<(usize, bool)> {
-        let mut best = vec![(u32::MAX, 0usize, false); letters.len() + 1];
+        let mut best = vec![(u32::MAX, 0u8, false); letters.len() + 1];
         if let Some(first) = best.first_mut() {
             first.0 = 0;
         }
         for start in 0..letters.len() {
             let Some(&(cost, ..)) = best.get(start) else { break };
-            let mut relax = |length: usize, more: u32, known: bool| {
-                if let Some(place) = best.get_mut(start + length)
+            let mut relax = |length: u8, more: u32, known: bool| {
+                if let Some(place) = best.get_mut(start + usize::from(length))
                     && cost + more < place.0
                 {
                     *place = (cost + more, length, known);
@@ -229,30 +252,44 @@ impl Lexicon {
             };
             relax(1, STRAY_COST, false);
             let mut hash = START;
-            for (index, &letter) in letters.iter().skip(start).take(WORD_MAX).enumerate() {
+            for (length, &letter) in (1..=WORD_MAX as u8).zip(letters.iter().skip(start)) {
                 hash = step(hash, letter);
+                if !holds(&self.beginnings, hash) {
+                    break;
+                }
                 if self.may_know(hash)
-                    && let Some(&place) = self.places.get(&hash)
+                    && let Some(&cost) = self.places.get(&hash).and_then(|&place| self.costs.get(usize::from(place)))
                 {
-                    relax(index + 1, cost_of(place), true);
+                    relax(length, cost, true);
                 }
             }
         }
-        let (mut pieces, mut at) = (Vec::new(), letters.len());
+        let (mut pieces, mut at) = (Vec::with_capacity(letters.len() / 2), letters.len());
         while let Some(&(_, length, known)) = best.get(at)
             && length > 0
         {
             pieces.push((at, known));
-            at -= length;
+            at -= usize::from(length);
         }
         pieces.reverse();
         pieces
     }
 }
 
-/// What a word costs when letters are cut: the rarer, the dearer.
-fn cost_of(place: u16) -> u32 {
-    ((f32::from(place) + 20.0).ln() * 16.0) as u32
+/// What the word at a place costs when letters are cut: the rarer, the dearer.
+fn cost_of(place: usize) -> u32 {
+    ((place as f32 + 20.0).ln() * 16.0) as u32
+}
+
+/// Put a hash into a set of bits.
+fn add(set: &mut [u64], hash: u64) {
+    set.iter_mut().skip(cell(hash)).take(1).for_each(|cell| *cell |= bit(hash));
+}
+
+/// Whether a hash is in a set of bits, or one that shares its bit.
+#[inline]
+fn holds(set: &[u64], hash: u64) -> bool {
+    set.get(cell(hash)).is_some_and(|cell| cell & bit(hash) != 0)
 }
 
 #[inline]

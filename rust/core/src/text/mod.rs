@@ -16,9 +16,11 @@ pub mod fold;
 mod leet;
 pub(crate) mod lexicon;
 mod lookalikes;
+mod pairs;
 mod rewrite;
 pub mod splice;
 pub mod survey;
+mod surveyor;
 
 use std::ops::Range;
 

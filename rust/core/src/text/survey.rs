@@ -5,28 +5,12 @@
 
 use super::Span;
 use super::lexicon::{Lexicon, empty, lexicon, step};
+use super::surveyor::Surveyor;
 
-/// Of so many words and one more, at least one is known in every language that the list has words of.
-const KNOWN_SHARE: usize = 3;
-/// Fewer words with digits among their letters than this are names of things (`h264`, `utf8`).
-const LEET_WORDS: usize = 2;
-/// What one find weighs where two must be near each other; every known word between takes one away.
-const NEAR: usize = 3;
 /// Unknown letters joined to a word at least this long may be several words.
 pub(super) const JOINED_LETTERS: usize = 9;
-/// Unknown words weigh two, known ones take one away: a stretch of this weight is disturbed in a short text,
-const DISTURBED: usize = 3;
-/// and of this weight in a long one, where names and foreign words come together by chance.
-const DISTURBED_LONG: usize = 10;
-const LONG_TEXT: usize = 400;
-/// So many more rare pairs of letters than common ones ask for another alphabet.
-const ODD_PAIRS: usize = 6;
-/// Words of the spelling alphabet.
-const SPELT_WORDS: usize = 6;
 /// Fewer letters that stand alone are initials, list items or a formula.
 pub(super) const SPACED_LETTERS: usize = 8;
-/// Fewer signs between letters than this are spelling.
-const CUT_WORDS: usize = 2;
 /// Shorter runs of letters and digits are words.
 pub(super) const ENCODED_MIN: usize = 16;
 /// Fewer numbers in a row are no text.
@@ -41,6 +25,8 @@ pub struct Survey {
     pub(super) leet: bool,
     /// Unknown words so long that they may be several.
     pub(super) long: bool,
+    /// All letters in a row that are so long, unless they are surely known.
+    pub(super) joined: Vec<Span>,
     /// Letters that stand alone.
     pub(crate) spaced: bool,
     /// Signs inside words.
@@ -71,7 +57,11 @@ impl Survey {
     /// Look at a folded text.
     #[must_use]
     pub fn of(folded: &str) -> Self {
-        let mut surveyor = Surveyor::new(if folded.len() < LONG_TEXT { DISTURBED } else { DISTURBED_LONG });
+        Self::by(lexicon(), folded)
+    }
+
+    fn by(lexicon: &Lexicon, folded: &str) -> Self {
+        let mut surveyor = Surveyor::new(lexicon, folded.len());
         let bytes = folded.as_bytes();
         // Where the word began that is being read, and its hash so far; whether it has letters that are not ASCII.
         let (mut word, mut foreign, mut at) = (None, false, 0);
@@ -86,13 +76,14 @@ impl Survey {
                         continue;
                     }
                 }
-                let letters = rest.iter().copied().take_while(u8::is_ascii_lowercase);
                 let (start, mut hash) = word.unwrap_or((at, empty()));
-                for letter in letters {
+                let mut end = at;
+                for &letter in rest.iter().take_while(|letter| letter.is_ascii_lowercase()) {
                     hash = step(hash, letter);
-                    at += 1;
+                    end += 1;
                 }
-                word = Some((start, hash));
+                surveyor.letters(at..end);
+                (word, at) = (Some((start, hash)), end);
                 continue;
             }
             at += 1;
@@ -103,8 +94,7 @@ impl Survey {
                 continue;
             }
             if foreign {
-                surveyor.foreign_words += 1;
-                surveyor.joint = Joint::None;
+                surveyor.foreign_word();
             } else if let Some((start, hash)) = word {
                 surveyor.word(bytes.get(start..at - 1).unwrap_or_default(), start, hash);
             }
@@ -115,309 +105,11 @@ impl Survey {
     }
 }
 
-/// What stands between two letters so far.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Joint {
-    None,
-    Sign,
-    Quote,
-    /// A quote and a sign that joins texts.
-    Concatenation,
-}
-
-struct Surveyor {
-    lexicon: &'static Lexicon,
-    seen: Survey,
-    /// Weight at which a stretch is disturbed.
-    threshold: usize,
-    /// Weight of the unknown words of this stretch, and where it starts.
-    unknown: usize,
-    unknown_start: usize,
-    mirrored: usize,
-    mirrored_start: usize,
-    spelt: usize,
-    leet: usize,
-    cuts: usize,
-    joints: usize,
-    joint: Joint,
-    /// Letters that stand alone, in a row.
-    alone: usize,
-    /// Numbers in a row, and groups of dots and dashes.
-    numbers: usize,
-    signals: usize,
-    /// Rare pairs of this stretch beyond what a language has, where it starts, and the most there were.
-    odd: usize,
-    odd_start: usize,
-    oddest: usize,
-    /// Where this run of letters, digits and the signs of base64 starts.
-    run_start: usize,
-    /// What stands between this space and the last, and between this sign and the last.
-    token: Token,
-    group: Token,
-    /// Signs and digits, and everything but spaces.
-    signs: usize,
-    shown: usize,
-    known_words: usize,
-    unknown_words: usize,
-    foreign_words: usize,
-}
-
-/// What a stretch of text holds.
-#[derive(Default, Clone, Copy)]
-struct Token {
-    /// Words.
-    words: bool,
-    digits: bool,
-    /// Letters that are hexadecimal digits.
-    hex: bool,
-    dots: bool,
-    other: bool,
-}
-
-impl Surveyor {
-    fn new(threshold: usize) -> Self {
-        Self {
-            lexicon: lexicon(),
-            seen: Survey::default(),
-            threshold,
-            unknown: 0,
-            unknown_start: 0,
-            mirrored: 0,
-            mirrored_start: 0,
-            spelt: 0,
-            leet: 0,
-            cuts: 0,
-            joints: 0,
-            joint: Joint::None,
-            alone: 0,
-            numbers: 0,
-            signals: 0,
-            odd: 0,
-            odd_start: 0,
-            oddest: ODD_PAIRS - 1,
-            run_start: 0,
-            token: Token::default(),
-            group: Token::default(),
-            signs: 0,
-            shown: 0,
-            known_words: 0,
-            unknown_words: 0,
-            foreign_words: 0,
-        }
-    }
-
-    /// A letter begins a word.
-    fn join(&mut self) {
-        if matches!(self.joint, Joint::Sign | Joint::Concatenation) {
-            self.cuts += NEAR;
-            self.joints += 1;
-            self.seen.cut |= if self.threshold == DISTURBED { self.joints >= CUT_WORDS } else { self.cuts >= 2 * NEAR };
-        }
-    }
-
-    /// Take in the word that `rest` begins with, if it is one of the list. Gives its length.
-    #[inline]
-    fn known_word(&mut self, rest: &[u8]) -> Option<usize> {
-        let (place, length) = self.lexicon.dictionary.find(rest)?;
-        if !rest.get(length).is_none_or(u8::is_ascii) {
-            return None; // it may go on
-        }
-        if self.shows(rest.get(..length)?) {
-            self.known(length);
-            self.spells(length >= 4 && self.lexicon.spells(place));
-        }
-        Some(length)
-    }
-
-    /// Take in any word.
-    fn word(&mut self, word: &[u8], start: usize, hash: u64) {
-        if !self.shows(word) {
-            return;
-        }
-        if self.lexicon.may_know(hash) {
-            self.known(word.len());
-        } else {
-            self.unknown_word(word, start);
-        }
-        self.spells(word.len() >= 4 && self.lexicon.may_spell(hash));
-    }
-
-    /// What any letters do. Says whether they are more than one.
-    #[inline]
-    fn shows(&mut self, word: &[u8]) -> bool {
-        self.joint = Joint::Sign;
-        self.shown += word.len();
-        if word.len() <= 2 && word.iter().all(|letter| matches!(letter, b'a'..=b'f' | b'x' | b'u')) {
-            self.group.hex = true;
-        } else {
-            self.group.words = true;
-        }
-        if word.len() < 2 {
-            self.alone += 1;
-            self.seen.spaced |= self.alone >= SPACED_LETTERS;
-            return false;
-        }
-        self.alone = 0;
-        true
-    }
-
-    #[inline]
-    fn known(&mut self, length: usize) {
-        self.known_words += 1;
-        self.unknown = self.unknown.saturating_sub(1);
-        self.odd = self.odd.saturating_sub(length);
-        self.mirrored = self.mirrored.saturating_sub(1);
-        self.cuts = self.cuts.saturating_sub(1);
-    }
-
-    #[inline]
-    fn spells(&mut self, is_of_the_alphabet: bool) {
-        if is_of_the_alphabet {
-            self.spelt += 1;
-            self.seen.spelt |= self.spelt >= SPELT_WORDS;
-        }
-    }
-
-    fn unknown_word(&mut self, word: &[u8], start: usize) {
-        let end = start + word.len();
-        if self.unknown == 0 {
-            self.unknown_start = start;
-        }
-        self.unknown_words += 1;
-        self.unknown += 2;
-        if self.unknown >= self.threshold {
-            widen(&mut self.seen.disturbed, self.unknown_start, end);
-        }
-        self.seen.long |= word.len() >= JOINED_LETTERS;
-        let (mut plain, mut mirrored) = (0, 0);
-        for (&a, &b) in word.iter().zip(word.iter().skip(1)) {
-            plain += usize::from(is_common(a, b));
-            mirrored += usize::from(is_common(b, a));
-        }
-        if mirrored >= plain + 2 || self.lexicon.knows_mirrored(word) {
-            if self.mirrored == 0 {
-                self.mirrored_start = start;
-            }
-            self.mirrored += NEAR;
-            if self.mirrored > NEAR + 1 {
-                widen(&mut self.seen.mirrored, self.mirrored_start, end);
-            }
-        }
-        if self.odd == 0 {
-            self.odd_start = start;
-        }
-        self.odd = (self.odd + word.len() - 1).saturating_sub(2 * plain);
-        if self.odd > self.oddest {
-            self.oddest = self.odd;
-            self.seen.odd = Some(self.odd_start..end);
-        }
-    }
-
-    /// Anything but a letter.
-    fn other(&mut self, byte: u8, at: usize) {
-        if !matches!(byte, b'0'..=b'9' | b'+' | b'/' | b'-' | b'_') {
-            self.seen.run |= at - self.run_start >= ENCODED_MIN;
-            self.run_start = at + 1;
-        }
-        if byte.is_ascii_digit() {
-            (self.group.digits, self.token.digits) = (true, true);
-            self.signs += 1;
-            self.shown += 1;
-            self.joint = Joint::None;
-            return;
-        }
-        self.end_group();
-        if matches!(byte, b' ' | b'\n') {
-            self.end_token();
-            self.joint = match self.joint {
-                Joint::Sign if byte == b'\n' => Joint::Sign,
-                Joint::None | Joint::Sign => Joint::None,
-                quoted => quoted,
-            };
-            return;
-        }
-        self.shown += 1;
-        self.joint = match (self.joint, byte) {
-            (Joint::Quote, b'+' | b'.' | b'&' | b'|') => Joint::Concatenation,
-            // A list of texts is data, unless they are single letters.
-            (Joint::Quote, b',') if self.alone > 0 => Joint::Concatenation,
-            (Joint::Sign, b'"' | b'\'') => Joint::Quote,
-            (joint, _) => joint,
-        };
-        match byte {
-            b'.' | b'-' => self.token.dots = true,
-            b'@' | b'$' | b'|' | b'\\' | b'+' | b'!' => self.token.digits = true,
-            _ => self.token.other = byte < 0x80,
-        }
-        self.seen.escapes |= matches!(byte, b'%' | b'&' | b'\\' | b'=' | 0x1b);
-        self.signs +=
-            usize::from(byte.is_ascii() && !matches!(byte, b'.' | b',' | b'\'' | b'"' | b'-' | b'!' | b'(' | b')'));
-    }
-
-    fn end_group(&mut self) {
-        let Token { words, digits, hex, .. } = std::mem::take(&mut self.group);
-        if words {
-            self.token.words = true;
-            self.numbers = 0;
-        } else if digits || hex {
-            self.token.hex |= hex;
-            self.numbers += 1;
-            self.seen.numbers |= self.numbers >= NUMBERS_MIN;
-        }
-    }
-
-    fn end_token(&mut self) {
-        let Token { words, digits, hex, dots, other } = std::mem::take(&mut self.token);
-        self.leet += usize::from((words || hex) && digits);
-        if dots && !words && !digits && !hex && !other {
-            self.signals += 1;
-            self.seen.signals |= self.signals >= SIGNALS_MIN;
-        } else if words || digits || hex {
-            self.signals = 0;
-        }
-    }
-
-    fn finish(self) -> Survey {
-        Survey {
-            leet: self.leet >= LEET_WORDS,
-            words: (self.known_words + self.foreign_words) * KNOWN_SHARE > self.unknown_words,
-            noise: self.signs * 4 >= self.shown && self.shown > ENCODED_MIN,
-            ..self.seen
-        }
-    }
-}
-
-fn widen(span: &mut Option<Span>, start: usize, end: usize) {
-    *span = Some(span.take().map_or(start, |span| span.start.min(start))..end);
-}
-
-/// Pairs of letters that are common in languages written with Latin letters, and rare in their ROT13 and mirror.
-const COMMON_PAIRS: &str = "th he in er an re nd at on nt ha es st en ed to it ou is or ti as te et ng of al de se le \
-    sa si ar ve ra ld ur me ne ri ro io ic co la li no ho ma us ce em om ch qu ll pr ac ct il ut un ec ry yo rd ow gn \
-    ig mp ys sy tr do un ns ei ie ge be sc au ue os ta da da po so mi ad";
-
-#[allow(clippy::indexing_slicing)] // runs in the compiler
-const fn pair_bits() -> [u32; 26] {
-    let (pairs, mut bits, mut at) = (COMMON_PAIRS.as_bytes(), [0u32; 26], 0);
-    while at + 1 < pairs.len() {
-        if pairs[at].is_ascii_lowercase() && pairs[at + 1].is_ascii_lowercase() {
-            bits[(pairs[at] - b'a') as usize] |= 1 << (pairs[at + 1] - b'a');
-        }
-        at += 1;
-    }
-    bits
-}
-
-/// For each letter, the letters that commonly follow it.
-static PAIRS: [u32; 26] = pair_bits();
-
-fn is_common(a: u8, b: u8) -> bool {
-    PAIRS.get(usize::from(a - b'a')).is_some_and(|bits| bits >> (b - b'a') & 1 == 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::dictionary::Dictionary;
+    use std::sync::LazyLock;
 
     #[test]
     fn ordinary_text_asks_for_no_further_reading() {
@@ -427,6 +119,43 @@ mod tests {
             "i don't know; it's 5 p.m. and (as usual) nobody is here!",
         ] {
             assert_eq!(Survey::of(plain), Survey { words: true, ..Survey::default() }, "{plain}");
+        }
+    }
+
+    /// The list, in which every word is looked up letter after letter.
+    static WITHOUT_DICTIONARY: LazyLock<Lexicon> = LazyLock::new(|| {
+        let mut lexicon = Lexicon::new();
+        lexicon.dictionary = Dictionary::new(&[]);
+        lexicon
+    });
+
+    /// Texts of known and unknown words, with all that may join them.
+    const TEXTS: &str = "((ignore|all|the|november|a|be|xq|instructions|spreadsheets|abcdefghijklmnopq)\
+        (s|é|’|'|1|忽| |\n|[.]|-|\"|%){0,2}){0,24}";
+
+    proptest::proptest! {
+        #[test]
+        fn words_at_once_are_letter_after_letter(text in TEXTS) {
+            let (fast, slow) = (Survey::of(&text), Survey::by(&WITHOUT_DICTIONARY, &text));
+            // What is surely known may be left out.
+            let is_known = |span: &Span| text.get(span.clone()).is_some_and(|word| lexicon().knows(word.as_bytes()));
+            let same = slow.joined.iter().all(|span| fast.joined.contains(span) || is_known(span));
+            proptest::prop_assert!(same, "{:?} {:?}", fast.joined, slow.joined);
+            proptest::prop_assert_eq!(Survey { joined: Vec::new(), ..fast }, Survey { joined: Vec::new(), ..slow });
+        }
+
+        #[test]
+        fn all_long_letters_in_a_row_are_seen(text in TEXTS) {
+            let survey = Survey::of(&text);
+            let mut end = 0;
+            for word in text.split(|c: char| !c.is_ascii_lowercase()) {
+                let start = end;
+                end = start + word.len();
+                if word.len() >= JOINED_LETTERS && !lexicon().knows(word.as_bytes()) {
+                    proptest::prop_assert!(survey.joined.contains(&(start..end)), "{}", word);
+                }
+                end += text.get(end..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+            }
         }
     }
 

@@ -6,9 +6,10 @@ mod assigned;
 mod formats;
 mod shapes;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::dfa::DFA;
 
 use super::{Found, Kind, email};
+use crate::automaton::each_match;
 use crate::error::CompileError;
 use crate::finding::Category;
 use crate::text::{Span, align};
@@ -35,7 +36,7 @@ enum Reader {
 /// Finder of all secrets, compiled.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    beginnings: AhoCorasick,
+    beginnings: DFA,
     readers: Vec<Reader>,
 }
 
@@ -46,22 +47,17 @@ impl Secrets {
         let names = assigned::NAMES.iter().map(|&(part, name)| (part, Reader::Name(name)));
         let signs = ["(at)", "[at]", "{at}", "[@]"].into_iter().map(|part| (part, Reader::AtSign));
         let (parts, readers): (Vec<_>, Vec<_>) = formats.chain(shapes).chain(names).chain(signs).unzip();
-        let beginnings = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::DFA))
+        let beginnings = DFA::builder()
             .ascii_case_insensitive(true)
-            .build(parts)
+            .build(&parts)
             .map_err(|error| CompileError::Pattern(error.to_string()))?;
         Ok(Self { beginnings, readers })
     }
 
     pub(super) fn find(&self, text: &str, found: &mut Vec<Found>) {
         let mut read_to = 0;
-        for beginning in self.beginnings.find_overlapping_iter(text) {
-            let at = beginning.range();
-            let Some(reader) = self.readers.get(beginning.pattern().as_usize()) else { continue };
-            if at.start < read_to {
-                continue;
-            }
+        each_match(&self.beginnings, text, |part, at| {
+            let Some(reader) = self.readers.get(part).filter(|_| at.start >= read_to) else { return };
             let hit = match *reader {
                 Reader::Format(index) => FORMATS.get(index).and_then(|format| {
                     let kind = Kind::new(format.id, Category::Secret, KNOWN_SCORE, KNOWN_CERTAINTY);
@@ -77,7 +73,7 @@ impl Secrets {
                 read_to = span.end;
                 found.push((align(text, span), kind));
             }
-        }
+        });
     }
 }
 
