@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel test lint rust-test python-test services bench soak train lock clean
+.PHONY: help run build wheel test lint rust-test python-test services fuzz bench soak train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
+	@echo "make fuzz    bodies and tokens under atheris, SECONDS=600 each (the core: rust/fuzz/README.md)"
 	@echo "make services   a Redis and Prometheus' promtool for the tests, in .services"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
@@ -69,6 +70,18 @@ services: .services/redis-server .services/promtool
 	@echo "Fetching Prometheus' promtool for the tests."
 	sh tests/fetch_promtool.sh
 
+# Atheris is kept out of the environment: only this needs it, and not every Python has a wheel of it.
+SECONDS ?= 600
+
+fuzz: build .fuzz/installed
+	PYTHONPATH=.fuzz/packages $(BIN)/python -m tests.fuzz.bodies -max_total_time=$(SECONDS)
+	PYTHONPATH=.fuzz/packages $(BIN)/python -m tests.fuzz.tokens -max_total_time=$(SECONDS)
+
+.fuzz/installed: tests/fuzz/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade \
+		--target .fuzz/packages --requirement tests/fuzz/requirements.txt
+	@touch $@
+
 bench: build services
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-json=.benchmarks/latest.json
 	@$(BIN)/python -m benches.ratios .benchmarks/latest.json
@@ -88,4 +101,4 @@ lock:
 		--output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf target $(VENV) dist .services python/kalguard/*.so
+	rm -rf target $(VENV) dist .services .fuzz python/kalguard/*.so

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,7 +59,12 @@ def token(secret: str = SECRET, **changes: Any) -> str:
 
 def token_with_header(header: bytes, secret: bytes = SECRET.encode(), **changes: Any) -> str:
     """A token with any header, rightly signed with HMAC-SHA256, which a JOSE library would refuse to make."""
-    signed = ".".join(_base64(part) for part in (header, json.dumps(claims(**changes)).encode()))
+    return signed_with_hmac(header, json.dumps(claims(**changes)).encode(), secret)
+
+
+def signed_with_hmac(header: bytes, payload: bytes, secret: bytes = SECRET.encode()) -> str:
+    """Any header and payload, rightly signed with HMAC-SHA256."""
+    signed = f"{_base64(header)}.{_base64(payload)}"
     return f"{signed}.{_base64(hmac.digest(secret, signed.encode(), 'sha256'))}"
 
 
@@ -108,6 +113,7 @@ def call(
     *,
     method: str = "POST",
     headers: dict[str, str] | list[tuple[str, str]] | None = None,
+    query: str = "",
     stalls: bool = False,
 ) -> Reply:
     """Send one request to an app in this process. `body` may be bytes, or something to be written as JSON.
@@ -124,7 +130,7 @@ def call(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
         "client": ("127.0.0.1", 1),
@@ -166,9 +172,17 @@ def records(sink: MemorySink) -> list[dict[str, Any]]:
 
 def free_port() -> int:
     """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    (port,) = free_ports(1)
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback that nobody listens on: one that was let go may be offered again at once."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @dataclass(frozen=True)
@@ -213,7 +227,7 @@ def running(
     **variables: str,
 ) -> Iterator[Server]:
     """Start the server as a user would, wait until it answers, stop it by its process id at the end."""
-    port, metrics_port = free_port(), free_port()
+    port, metrics_port = free_ports(2)
     audit_path = Path(variables.get("audit_log_path", str(folder / "audit.jsonl")))
     defaults = {
         "host": "127.0.0.1",

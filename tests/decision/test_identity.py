@@ -204,6 +204,20 @@ def test_revoking_a_token_revokes_the_twin_that_its_holder_can_make() -> None:
                 accept(checked, presented)
 
 
+@pytest.mark.parametrize("signature", ["A", "AAAAA", "A" * 41])
+def test_a_signature_of_no_length_that_base64_has_is_refused(signature: str) -> None:
+    for keyring in (SecretKeyring(SECRET), UnverifiedKeyring(), JwksKeyring(key_set((EC, None)))):
+        with pytest.raises(AuthFailed):
+            verifier(keyring).verify_token(f"{timed().rpartition('.')[0]}.{signature}")
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff" * 40, b"\xff" * 64, bytes(64), b"\xff" * 100], ids=len)
+def test_a_signature_that_is_none_has_no_twin(raw: bytes) -> None:
+    head = token_with_header(b'{"alg":"ES256"}', iat=900, exp=1100).rpartition(".")[0]
+    text = f"{head}.{base64.urlsafe_b64encode(raw).decode().rstrip('=')}"
+    assert len(accept(verifier(UnverifiedKeyring()), text).token_hashes) == 1
+
+
 @pytest.mark.parametrize("tail", ["=", "==", "====", "!", "\n", " "])
 def test_no_other_spelling_of_a_token_passes(tail: str) -> None:
     for keyring in (SecretKeyring(SECRET), UnverifiedKeyring()):

@@ -13,8 +13,9 @@ import pytest
 
 from kalguard.errors import AuditUnavailable
 from kalguard.records import sinks
+from kalguard.records.audit import AuditLog
 from kalguard.records.sinks import MEMORY_RECORDS, ChainOptions, MemorySink, WriterSink, file_sink
-from tests.support import until
+from tests.support import until, until_in_loop
 
 RECORD = b'{"a":"b"}'
 
@@ -148,6 +149,37 @@ def test_a_disk_that_hangs_costs_two_seconds_and_then_nothing(tmp_path: Path, mo
     asyncio.run(run())
     assert [line.get("after") for line in lines(path)] == [None, 1]  # what was refused is not on record
     assert (watcher.written, watcher.failed) == (2, 150)
+
+
+def test_a_process_that_was_frozen_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "WAIT_SECONDS", 0.0)  # all have waited too long as soon as they are looked at
+    sink = file_sink(str(tmp_path / "audit.jsonl"))
+
+    async def run() -> None:
+        for _ in range(200):
+            answers = await asyncio.gather(*(sink.write(RECORD) for _ in range(5)), return_exceptions=True)
+            assert all(answer is None or isinstance(answer, AuditUnavailable) for answer in answers)
+        await until_in_loop(sink.is_working)
+
+    asyncio.run(run())
+    monkeypatch.setattr(sinks, "WAIT_SECONDS", 2.0)
+    write(sink, RECORD)
+
+
+def test_no_record_comes_behind_the_last(tmp_path: Path) -> None:
+    sink = file_sink(str(tmp_path / "audit.jsonl"))
+    log = AuditLog(sink, clock=lambda: 0.0)
+
+    async def run() -> None:
+        await log.record_checkpoint()
+        closing = asyncio.ensure_future(log.close())
+        await asyncio.sleep(0)
+        with pytest.raises(AuditUnavailable, match="closed"):
+            await log.record_checkpoint()
+        await closing
+
+    asyncio.run(run())
+    assert [line["type"] for line in lines(tmp_path / "audit.jsonl")] == ["audit_checkpoint", "audit_closed"]
 
 
 def test_whoever_stops_waiting_disturbs_nobody(tmp_path: Path) -> None:

@@ -128,6 +128,35 @@ def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None
         assert wrong == []
 
 
+def begin_a_body(server: Server) -> socket.socket:
+    """A check whose body is never sent whole."""
+    address = urlsplit(server.url)
+    raw = socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=15)
+    authorization = bearer()["authorization"]
+    raw.sendall(f"POST {PROMPT} HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\n".encode())
+    raw.sendall(b"content-length: 1000\r\n\r\n{")
+    return raw
+
+
+def test_who_sends_slowly_does_not_prevent_an_orderly_end(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false", drain_seconds="4") as server, begin_a_body(server) as slow:
+        assert server.post(PROMPT, GOOD_PROMPT).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert b" 400 " in slow.recv(4096)
+        assert server.process.wait(8) == 0
+        assert "Killing worker" not in server.log()
+        types = [record["type"] for record in server.whole_audit()]
+        assert types == ["prompt_allowed", "prompt_denied", "audit_closed"]
+
+
+def test_a_worker_without_its_main_process_ends_though_a_request_is_in_flight(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false", drain_seconds="2") as server, begin_a_body(server):
+        (worker,) = workers_of(server)
+        server.process.kill()
+        server.process.wait()
+        until(lambda: not Path(f"/proc/{worker}").exists())
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_the_chain_of_each_worker_is_closed_at_the_end(tmp_path: Path, name: str) -> None:
     with running(tmp_path, policy_default_deny="false", workers="2", drain_seconds="2") as server:

@@ -12,6 +12,7 @@ from kalguard.errors import Overloaded
 from kalguard.records.sinks import MemorySink
 from kalguard.sidecar import routes
 from kalguard.sidecar.load import FREE_BYTES, Load
+from kalguard.sidecar.routes import DISCARD_SECONDS
 from tests.support import GOOD_PROMPT, Server, app, bearer, call, records, running
 
 PROMPT = "/v1/prompt/check"
@@ -123,6 +124,7 @@ def test_more_checks_than_places_are_refused_at_once(tmp_path: Path) -> None:
     variables = {"policy_default_deny": "false", "max_concurrent_checks": "2", "drain_seconds": "5"}
     with running(tmp_path, **variables) as server:
         replies, probes, _ = asyncio.run(flood(server, prompt_of(MIB), 30))
+        assert max(reply.elapsed.total_seconds() for reply in replies if reply.status_code == 503) < DISCARD_SECONDS
         refused = [reply for reply in replies if reply.status_code == 503]
         assert refused and {reply.json()["message"] for reply in refused} == {"too many checks at once"}
         assert max(probes) < 2.0

@@ -10,14 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support import GOOD_PROMPT, SECRET, environment, free_port, make_certificate, running
+from tests.support import GOOD_PROMPT, SECRET, environment, free_ports, make_certificate, running
 
 COMMAND = str(Path(sys.executable).with_name("kalguard-sidecar"))
 
 
 def start(**variables: str) -> subprocess.CompletedProcess[str]:
     """Start the server with something that it must refuse."""
-    ports = {"port": str(free_port()), "metrics_port": str(free_port()), "host": "127.0.0.1"}
+    port, metrics_port = free_ports(2)
+    ports = {"port": str(port), "metrics_port": str(metrics_port), "host": "127.0.0.1"}
     return subprocess.run(
         [COMMAND], env=environment(**{**ports, **variables}), capture_output=True, text=True, timeout=20, check=False
     )

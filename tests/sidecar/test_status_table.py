@@ -236,7 +236,9 @@ def test_405(server: Server, method: str, path: str) -> None:
 
 
 def test_405_for_a_probe_that_posts(server: Server) -> None:
-    refused(server.post("/health", {}), ErrorCode.METHOD_NOT_ALLOWED)
+    reply = server.post("/health", {})
+    refused(reply, ErrorCode.METHOD_NOT_ALLOWED)
+    assert reply.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 def large(size: int) -> bytes:

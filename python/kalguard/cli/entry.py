@@ -1,27 +1,29 @@
 """The commands' entry points: where a package that was not built, or was built for another machine, is told apart."""
 
 import sys
+from typing import NoReturn
 
 
 def sidecar() -> None:
     """`kalguard-sidecar`."""
-    _need_the_extension()
-    from kalguard.cli.main import sidecar as command
-
+    try:
+        from kalguard.cli.main import sidecar as command
+    except ImportError as error:
+        _explain(error)
     command()
 
 
 def cli() -> None:
     """`kalguard`."""
-    _need_the_extension()
-    from kalguard.cli.main import cli as command
-
+    try:
+        from kalguard.cli.main import cli as command
+    except ImportError as error:
+        _explain(error)
     command()
 
 
-def _need_the_extension() -> None:
-    try:
-        import kalguard._core  # noqa: F401
-    except ImportError as error:
-        print(f"kalguard: the compiled extension kalguard._core cannot be loaded: {error}", file=sys.stderr)
-        sys.exit(1)
+def _explain(error: ImportError) -> NoReturn:
+    if "_core" not in str(error):
+        raise error
+    print(f"kalguard: the compiled extension kalguard._core cannot be loaded: {error}", file=sys.stderr)
+    sys.exit(1)

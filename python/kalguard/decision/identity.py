@@ -162,15 +162,16 @@ def _verified_payload(token: str, key: Key, algorithms: list[str]) -> bytes:
 
 def _header(token: str) -> dict[str, Any]:
     """The protected header, unverified. Refuses `crit`: there is no extension that we understand."""
+    first, signature = token.partition(".")[0], token.rpartition(".")[2]
     try:
-        header = jws.extract_compact(token.encode()).protected
+        jws.extract_compact(token.encode())
+        header = _object(_bytes(first))
+        is_canonical = _base64(_bytes(signature)) == signature
     except (JoseError, ValueError, TypeError, RecursionError):
         raise AuthFailed("token is malformed") from None
-    if not isinstance(header, dict) or "crit" in header or "b64" in header:
+    # The same signature in other letters would be another token to a hash.
+    if not is_canonical or "crit" in header or "b64" in header:
         raise AuthFailed("token is malformed")
-    signature = token.rpartition(".")[2]
-    if _base64(base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))) != signature:
-        raise AuthFailed("token is malformed")  # the same signature in other letters would be another token to a hash
     return header
 
 
@@ -182,8 +183,10 @@ def _twins(token: str) -> tuple[str, ...]:
     signed, _, signature = token.rpartition(".")
     if _header(token).get("alg") != "ES256":
         return ()
-    raw = base64.urlsafe_b64decode(signature + "==")
+    raw = _bytes(signature)
     other = _P256_ORDER - int.from_bytes(raw[32:])
+    if len(raw) != 64 or not 0 < other < _P256_ORDER:
+        return ()  # no signature of that kind, which only `UnverifiedKeyring` lets come this far
     return (_sha256(f"{signed}.{_base64(raw[:32] + other.to_bytes(32))}"),)
 
 
@@ -195,19 +198,45 @@ def _base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def _bytes(text: str) -> bytes:
+    """What `_base64` wrote. Raises `ValueError`."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def _claims(payload: bytes) -> dict[str, Any]:
     try:
-        claims = json.loads(payload)
+        return _object(payload)
     except (ValueError, RecursionError):
         raise AuthFailed("token claims are malformed") from None
-    if not isinstance(claims, dict):
-        raise AuthFailed("token claims are malformed")
-    return claims
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """Read a JSON object as strictly as RFC 8259 allows. Raises `ValueError` or `RecursionError`.
+
+    Lone surrogates, which JSON can smuggle into a Python string, are refused. So is a name given twice: readers that
+    take the first and readers that take the last would see two tokens.
+    """
+    value = json.loads(text.decode(), object_pairs_hook=_once_each, parse_constant=_no_constant)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _once_each(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) < len(members):
+        raise ValueError("a name is given twice")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _principal(claims: dict[str, Any], token_hashes: tuple[str, ...]) -> Principal:
     agent_id = claims.get("sub")
-    if not isinstance(agent_id, str) or not 0 < len(agent_id) <= MAX_AGENT_ID_LENGTH or not _is_text(agent_id):
+    if not isinstance(agent_id, str) or not 0 < len(agent_id) <= MAX_AGENT_ID_LENGTH:
         raise AuthFailed(f"token claim `sub` must be text of 1 to {MAX_AGENT_ID_LENGTH} characters")
     issued_at = _time(claims, "iat", required=True)
     return Principal(
@@ -218,15 +247,6 @@ def _principal(claims: dict[str, Any], token_hashes: tuple[str, ...]) -> Princip
         expires_at=_time(claims, "exp", required=True),
         token_hashes=token_hashes,
     )
-
-
-def _is_text(value: str) -> bool:
-    """Without lone surrogates, which JSON can smuggle into a Python string."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _time(claims: dict[str, Any], name: str, *, required: bool) -> float:
@@ -249,11 +269,8 @@ def _capabilities(value: object) -> frozenset[str]:
 def _metadata(value: object) -> dict[str, Any]:
     if value is None:
         return {}
-    try:
-        if isinstance(value, dict) and _is_text(json.dumps(value, ensure_ascii=False)):
-            return value
-    except RecursionError:
-        pass
+    if isinstance(value, dict):
+        return value
     raise AuthFailed("token claim `metadata` must be an object")
 
 

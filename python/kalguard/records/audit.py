@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from kalguard.decision.model import Check, Finding, LimitName, Verdict
+from kalguard.errors import AuditUnavailable
 from kalguard.records.clock import rfc3339
 from kalguard.wire.audit import AuditRecord, EventType
 from kalguard.wire.codes import ErrorCode
@@ -55,6 +56,7 @@ class AuditLog:
         self._clock = clock
         self._shape = shape
         self._has_begun = False
+        self._is_closing = False
 
     async def record_check(self, verdict: Verdict) -> None:
         """Write the one record of a check. Raises `AuditUnavailable`."""
@@ -96,7 +98,11 @@ class AuditLog:
         return self._sink.is_working()
 
     async def close(self) -> None:
-        """Say, if anything was said, that there is no more to come, and close the sink. Raises `AuditUnavailable`."""
+        """Say, if anything was said, that there is no more to come, and close the sink. Raises `AuditUnavailable`.
+
+        A record that comes now is refused: behind the last one there is none.
+        """
+        self._is_closing = True
         try:
             if self._has_begun:
                 reason = "writer stopped"
@@ -105,6 +111,8 @@ class AuditLog:
             await self._sink.close()
 
     async def _write(self, record: AuditRecord, *, sign: bool = False) -> None:
+        if self._is_closing and record.type != "audit_closed":
+            raise AuditUnavailable("audit log is closed")
         await self._sink.write(_encoded(record if self._shape is None else self._shape(record)), sign=sign)
         self._has_begun = True
 

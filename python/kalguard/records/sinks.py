@@ -90,6 +90,8 @@ class WriterSink:
         """Write what waits, for a second at most."""
         await asyncio.to_thread(self._writer.close, CLOSE_SECONDS)
         self._settle()
+        while self._waiting:
+            _give(self._waiting.popleft()[2], self._failed("it does not get on"))
         if self._watch is not None:
             self._watch.cancel()
         if self._loop is not None:
@@ -119,6 +121,7 @@ class WriterSink:
 
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse whoever has waited too long. What is not being written yet will not be."""
+        self._settle()  # what was written meanwhile was not too late
         now, self._watch = loop.time(), None
         while self._waiting and self._waiting[0][1] <= now:
             ticket, _, written = self._waiting.popleft()

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -58,6 +59,7 @@ INSTANCE = "SIDECAR_INSTANCE"  # environment variable with the name of this inst
 DRAIN_MARKER = "SIDECAR_DRAIN_MARKER"  # environment variable with the path of a file that exists while draining
 TOOLS_FILE = "SIDECAR_TOOLS_FILE"  # environment variable with the path of the file that registered tools are kept in
 PARENT_SECONDS = 0.5
+DRAIN_LOOK_SECONDS = 0.1
 LARGE_BODY_THREADS = 2
 _log = logging.getLogger(__name__)
 
@@ -70,13 +72,20 @@ def create() -> Litestar:
     parent = int(os.environ.get(MAIN_PID, os.getppid()))
     table = os.environ.get(COUNTERS)
     metrics = Metrics()
+    settings = config.load(os.environ).settings
     app = build(
-        config.load(os.environ).settings,
+        settings,
         metrics=metrics,
         own=WorkerCounters(Path(table), on_error=partial(metrics.store_failed, WorkerCounters.name)) if table else None,
         is_draining=Path(marker).exists if marker else lambda: False,
         registrations=SharedRegistrations(os.environ[TOOLS_FILE]) if TOOLS_FILE in os.environ else None,
-        work=[Repeated("parent", partial(asyncio.sleep, PARENT_SECONDS), partial(_end_without_parent, parent))],
+        work=[
+            Repeated(
+                "parent",
+                partial(asyncio.sleep, PARENT_SECONDS),
+                partial(_end_without_parent, parent, settings.drain_seconds),
+            )
+        ],
         traces=start_traces(os.environ),
     )
     gc.collect()
@@ -130,6 +139,9 @@ def build(
         clock=time.time,
     )
     load = Load(checks=settings.max_concurrent_checks, body_bytes=settings.max_buffered_bytes, watcher=metrics)
+    # Half of the time in which it has to end is for what has been sent already.
+    hurry = partial(_hurry_at_the_end, load, settings.drain_seconds / 2, is_draining)
+    work.append(Repeated("drain", partial(asyncio.sleep, DRAIN_LOOK_SECONDS), hurry))
     prompt, tool, register = check_routes(
         pipeline,
         audit=audit,
@@ -250,10 +262,26 @@ async def _let_go(
         _log.error("audit log is left without its closing record: %s", error)
 
 
-async def _end_without_parent(parent: int) -> None:
-    """End this worker when the main process is gone: nobody would reload it, count for it or stop it."""
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+async def _end_without_parent(parent: int, drain_seconds: int) -> None:
+    """End this worker when the main process is gone: nobody would reload it, count for it or stop it.
+
+    It is told once, and there is an end to its finishing what it began: a second signal can find the server's loop
+    waiting for the first.
+    """
+    if os.getppid() == parent:
+        return
+    last = threading.Timer(drain_seconds + 1, os._exit, (1,))
+    last.daemon = True
+    last.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.Event().wait()
+
+
+async def _hurry_at_the_end(load: Load, seconds: float, is_draining: Callable[[], bool]) -> None:
+    """When the service is to end, wait for those who send no longer than there is time."""
+    if is_draining():
+        load.hurry(seconds)
+        await asyncio.Event().wait()
 
 
 def _mounted(paths: list[str], route: CheckRoute) -> ASGIRouteHandler:

@@ -7,6 +7,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
+from kalguard.sidecar.endpoint import METHODS
 from kalguard.sidecar.requests import request_id_of
 from kalguard.sidecar.respond import Answer, refuse
 from kalguard.wire.codes import ErrorCode
@@ -36,8 +37,8 @@ def _on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Res
     code = _CODES.get(error.status_code, ErrorCode.INTERNAL)
     if code is ErrorCode.INTERNAL:
         return _on_error(request, error)
-    allow = (error.headers or {}).get("Allow")
-    extra = [(b"allow", allow.encode())] if allow else []
+    # The routes of checks refuse other methods themselves; what comes here was meant for one that only tells something.
+    extra = [(b"allow", ", ".join(METHODS).encode())] if code is ErrorCode.METHOD_NOT_ALLOWED else []
     return _respond(refuse(code, _MESSAGES[code], request_id_of(request.scope["headers"]), *extra))
 
 

@@ -3,11 +3,12 @@
 What is beyond is refused there and then (503, `retry-after`), while somebody can still be told, instead of being let
 into a queue that only grows. A check counts while it is worked on, not while its body is awaited, so that who sends
 slowly takes no place away. The first bytes of a body are free: large ones, however many, do not keep small ones out.
-Probes are not counted.
+Probes are not counted. When the service is to end, those who send are waited for no longer than there is time.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from kalguard.errors import Overloaded
@@ -35,6 +36,25 @@ class Load:
         self._checks_left = checks
         self._bytes_left = body_bytes
         self._watcher = watcher
+        self._patience = float("inf")
+        self._awaited: set[asyncio.Timeout] = set()
+
+    @asynccontextmanager
+    async def waiting(self, seconds: float) -> AsyncIterator[None]:
+        """Wait for what a client sends, for so long at most. Raises `TimeoutError`."""
+        async with asyncio.timeout(min(seconds, self._patience)) as timeout:
+            self._awaited.add(timeout)
+            try:
+                yield
+            finally:
+                self._awaited.discard(timeout)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on wait for nobody who sends longer than so many seconds."""
+        self._patience = seconds
+        latest = asyncio.get_running_loop().time() + seconds
+        for timeout in self._awaited:
+            timeout.reschedule(min(timeout.when() or latest, latest))
 
     @contextmanager
     def check(self) -> Iterator[None]:
@@ -42,8 +62,8 @@ class Load:
         if self._checks_left <= 0:
             self._watcher.shed()
             raise Overloaded("too many checks at once")
-        self._checks_left -= 1
         self._watcher.entered()
+        self._checks_left -= 1
         try:
             yield
         finally:

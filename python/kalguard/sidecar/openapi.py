@@ -1,7 +1,8 @@
 """The API described in OpenAPI 3.1, at `/schema/openapi.json`.
 
 The bodies are described by the types in `wire.check` themselves, so that the description cannot drift from what is
-read and written; the check routes are raw ASGI, which Litestar cannot describe by itself.
+read and written; what `requests` asks for beyond the types is added here. The check routes are raw ASGI, which Litestar
+cannot describe by itself.
 """
 
 from functools import cache
@@ -12,7 +13,13 @@ from litestar.handlers import HTTPRouteHandler
 
 from kalguard.sidecar.endpoint import endpoint
 from kalguard.sidecar.health import HealthReply
-from kalguard.sidecar.requests import REQUEST_ID_HEADER
+from kalguard.sidecar.requests import (
+    MAX_DESCRIPTION_BYTES,
+    MAX_METADATA,
+    MAX_TOOL_NAME_LENGTH,
+    REGISTERED_NAME,
+    REQUEST_ID_HEADER,
+)
 from kalguard.version import VERSION
 from kalguard.wire.check import PromptCheck, Reply, ToolCheck, ToolRegister
 from kalguard.wire.codes import ErrorCode
@@ -48,6 +55,7 @@ def document() -> dict[str, Any]:
         [PromptCheck, ToolCheck, ToolRegister, Reply, HealthReply], ref_template=_REFS
     )
     prompt = _check("Check a prompt before it goes to a model", "PromptCheck")
+    _refine(components)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -78,6 +86,37 @@ def document() -> dict[str, Any]:
     }
 
 
+def _refine(components: dict[str, Any]) -> None:
+    """Say what a body must be beyond the types of its fields (`requests`). Some of it no schema can say: how deep."""
+    text, part = {"type": "string"}, {"$ref": _REFS.format(name="ContentPart")}
+    components["ContentPart"] = {
+        "title": "ContentPart",
+        "description": "A part of a message: text, a tool's result, or anything else that names its type.",
+        "type": "object",
+        "properties": {
+            "type": text,
+            "text": {"type": ["string", "null"]},
+            "content": {"if": {"type": "array"}, "then": {"items": {"anyOf": [text, part]}}},
+        },
+        "required": ["type"],
+        "if": {"properties": {"type": {"const": "text"}}},
+        "then": {"properties": {"text": text}, "required": ["text"]},
+    }
+    message = components["Message"]
+    message["properties"]["content"] = {"anyOf": [text, {"type": "array", "items": part}, {"type": "null"}]}
+    message["anyOf"] = [
+        {"required": ["content"], "properties": {"content": {"type": ["string", "array"]}}},
+        {"required": ["tool_calls"], "properties": {"tool_calls": {"type": "array", "minItems": 1}}},
+    ]
+    components["PromptCheck"]["properties"]["messages"]["minItems"] = 1
+    components["Context"]["properties"]["metadata"]["anyOf"][0]["maxProperties"] = MAX_METADATA
+    components["ToolCheck"]["properties"]["toolName"] |= {"minLength": 1, "maxLength": MAX_TOOL_NAME_LENGTH}
+    components["ToolCheck"]["not"] = {"required": ["arguments", "args"]}
+    register = components["ToolRegister"]["properties"]
+    register["toolName"]["pattern"] = f"^{REGISTERED_NAME}$"
+    register["description"]["anyOf"][0]["maxLength"] = MAX_DESCRIPTION_BYTES  # fewer where a character has several
+
+
 def _check(summary: str, body: str) -> dict[str, Any]:
     statuses = sorted({200, *(code.status for code in ErrorCode)} & set(_STATUS_TEXTS))
     return {
@@ -88,8 +127,9 @@ def _check(summary: str, body: str) -> dict[str, Any]:
                 "name": REQUEST_ID_HEADER.decode(),
                 "in": "header",
                 "required": False,
-                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
-                "description": "Comes back with the reply and stands in the audit record.",
+                "schema": {"type": "string"},
+                "description": "Comes back with the reply and stands in the audit record, if it is 1 to 128 of "
+                "`A-Za-z0-9._:-`. Anything else is replaced by a fresh one.",
             }
         ],
         "requestBody": {"required": True, "content": _json(body)},

@@ -28,7 +28,8 @@ _TYPES = re.compile(r"\b(" + "|".join(_TYPE_WORDS) + r")\b")
 _T = TypeVar("_T")
 _Path = tuple[str | int, ...]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-_REGISTERED_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+REGISTERED_NAME = r"[A-Za-z0-9_.:/-]{1,128}"
+_REGISTERED_NAME = re.compile(REGISTERED_NAME)
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/=-]+) *")
 
 

@@ -82,40 +82,35 @@ class CheckRoute:
         """Answer one request."""
         request_id = request_id_of(scope["headers"])
         serving(request_id)
+        body = _Body(receive, self._load)
         if scope["method"] == "POST":  # type: ignore[typeddict-item]
-            reply = await self._check_request(scope, receive, request_id)
+            reply = await self._check_request(scope["headers"], body, request_id)
         else:
-            await _discard_body(receive)
             reply = refuse(ErrorCode.METHOD_NOT_ALLOWED, "method not allowed", request_id, (b"allow", b"POST"))
+        await body.discard()
         await _send(reply, send, close=self._is_draining())
 
-    async def _check_request(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
+    async def _check_request(self, headers: Iterable[tuple[bytes, bytes]], body: "_Body", request_id: str) -> Answer:
         started = perf_counter()
-        trace = None if self._traces is None else self._traces.begin(scope["headers"])
+        trace = None if self._traces is None else self._traces.begin(headers)
         principal = None
         try:
             with self._load.check():
-                admission = await self._pipeline.admit(
-                    self._check, request_id, partial(bearer_token_of, scope["headers"])
-                )
+                admission = await self._pipeline.admit(self._check, request_id, partial(bearer_token_of, headers))
                 if isinstance(admission, Verdict):
-                    reply = await self._conclude(admission, started, trace)
-            if isinstance(admission, Verdict):
-                await _discard_body(receive)
-                return reply
+                    return await self._conclude(admission, started, trace)
             principal = admission.principal
-            with self._load.body(_announced(scope["headers"])) as allowance:
-                body = await _read_body(receive, allowance)
+            announced = _announced(headers)
+            with self._load.body(min(announced, MAX_BODY_BYTES)) as allowance:
+                content = await body.read(allowance, announced)
                 with self._load.check():
                     if trace is not None:
                         trace.judging()
-                    verdict = await self._decide(admission, partial(self._parse, body), self._runner_for(body))
-                    return await self._conclude(verdict, started, trace)
+                    parse, run = partial(self._parse, content), self._runner_for(content)
+                    return await self._conclude(await self._decide(admission, parse, run), started, trace)
         except Overloaded as error:
             turned_away = self._pipeline.refuse(error, check=self._check, request_id=request_id, principal=principal)
-            reply = await self._conclude(turned_away, started, trace, cause="overload")
-            await _discard_body(receive)
-            return reply
+            return await self._conclude(turned_away, started, trace, cause="overload")
 
     def _runner_for(self, body: bytes | Refusal) -> Run:
         is_large = isinstance(body, bytes) and len(body) >= self._thread_from_bytes
@@ -181,48 +176,61 @@ def check_routes(
 
 
 def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """The length that a body is said to have; 0 where that is not said, or more than any may have."""
+    """The length that a body is said to have; 0 where that is not said."""
     given = [value for name, value in headers if name == b"content-length"]
-    length = int(given[0]) if len(given) == 1 and given[0].isdigit() and len(given[0]) < 10 else 0
-    return length if length <= MAX_BODY_BYTES else 0
+    return int(given[0]) if len(given) == 1 and given[0].isdigit() and len(given[0]) < 20 else 0
 
 
-async def _read_body(receive: Receive, allowance: BodyAllowance) -> bytes | Refusal:
-    """The whole body, or why there is none. Raises `Overloaded`."""
-    chunks: list[bytes] = []
-    size, more = 0, True
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while more:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return BadRequest("body is not complete")
-                chunk, more = message.get("body", b""), message.get("more_body", False)
-                size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    if more:
-                        await _discard_body(receive)
-                    return PayloadTooLarge(f"body is larger than {MAX_BODY_BYTES} bytes")
-                allowance.take(len(chunk))
-                chunks.append(chunk)
-    except TimeoutError:
-        return BadRequest(f"body did not arrive within {BODY_SECONDS:.0f} seconds")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+class _Body:
+    """The body of a request, as it arrives."""
 
+    def __init__(self, receive: Receive, load: Load) -> None:
+        self._receive = receive
+        self._load = load
+        self._is_coming = True
 
-async def _discard_body(receive: Receive) -> None:
-    """Take the rest of the body off the wire, keeping nothing, for as long as is decent."""
-    size, more = 0, True
-    try:
-        async with asyncio.timeout(DISCARD_SECONDS):
-            while more and size <= MAX_DISCARDED_BYTES:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return
-                size += len(message.get("body", b""))
-                more = message.get("more_body", False)
-    except TimeoutError:
-        return
+    async def read(self, allowance: BodyAllowance, announced: int) -> bytes | Refusal:
+        """All of it, or why there is none. Raises `Overloaded`."""
+        too_large = PayloadTooLarge(f"body is larger than {MAX_BODY_BYTES} bytes")
+        if announced > MAX_BODY_BYTES:
+            return too_large
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with self._load.waiting(BODY_SECONDS):
+                while self._is_coming:
+                    chunk = await self._next()
+                    if chunk is None:
+                        return BadRequest("body is not complete")
+                    size += len(chunk)
+                    if size > MAX_BODY_BYTES:
+                        return too_large
+                    allowance.take(len(chunk))
+                    chunks.append(chunk)
+        except TimeoutError:
+            self._is_coming = False  # for all that is waited for it
+            return BadRequest("body did not arrive in time")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def discard(self) -> None:
+        """Take the rest off the wire, so that the caller gets to see the reply. Keeps nothing, and not for ever."""
+        if not self._is_coming:
+            return
+        size = 0
+        try:
+            async with self._load.waiting(DISCARD_SECONDS):
+                while self._is_coming and size <= MAX_DISCARDED_BYTES:
+                    size += len(await self._next() or b"")
+        except TimeoutError:
+            return
+
+    async def _next(self) -> bytes | None:
+        """What has arrived since; `None` if there will be no more though it is not complete."""
+        message = await self._receive()
+        is_part = message["type"] == "http.request"
+        self._is_coming = is_part and bool(message.get("more_body", False))
+        chunk: bytes | None = message.get("body", b"") if is_part else None  # type: ignore[assignment]
+        return chunk
 
 
 async def _send(reply: Answer, send: Send, *, close: bool) -> None:

@@ -6,7 +6,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, fstatvfs, ftruncate, open, stat};
+use rustix::fs::{
+    FallocateFlags, FileType, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, fstat, fstatvfs, ftruncate,
+    open, stat,
+};
 use rustix::io::{Errno, pread, retry_on_intr, write};
 
 use crate::chain::{Digest, digest};
@@ -14,6 +17,9 @@ use crate::target::Before;
 
 /// A last line that is longer than this is not read back: no record is.
 const LAST_LINE_MAX: u64 = 1024 * 1024;
+
+/// More than a record takes.
+const ROOM: u64 = 16 * 1024;
 
 /// A path, and what is open there.
 #[derive(Debug)]
@@ -53,13 +59,16 @@ impl LogFile {
         Ok(())
     }
 
-    /// Take back the last bytes that were appended, those of a line cut short, and give the lock back.
-    pub fn end(&mut self, surplus: usize) {
+    /// Take back the last bytes that were appended, those of a line cut short, and give the lock back. `wrote`: a whole
+    /// line of ours was appended.
+    pub fn end(&mut self, surplus: usize, wrote: bool) {
         let Some(open) = self.open.as_mut() else { return };
-        if let Some(size) = regular_size(&open.fd) {
+        if let Some(size) = regular_size(&open.fd).filter(|_| wrote || surplus > 0) {
             let end = size.saturating_sub(surplus as u64);
-            // Where it cannot be taken back it is closed off like anybody else's.
-            open.our_end = if surplus == 0 || ftruncate(&open.fd, end).is_ok() { end } else { 0 };
+            let is_clean = surplus == 0 || ftruncate(&open.fd, end).is_ok();
+            if wrote {
+                open.our_end = if is_clean { end } else { 0 }; // what is not taken back is closed off like anybody else's
+            }
         }
         unlock(&open.fd);
     }
@@ -86,10 +95,16 @@ impl LogFile {
     fn current(&mut self) -> io::Result<&mut Open> {
         let kept = match self.open.take() {
             Some(open) if is_at(&open.fd, &self.path)? => open,
-            _ => {
+            replaced => {
+                if let Some(old) = replaced {
+                    fdatasync(&old.fd).unwrap_or(()); // nobody will do it later
+                }
                 // Not blocking: what is no ordinary file must not hold up the writer; an ordinary one knows no difference.
                 let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
                 let fd = retry_on_intr(|| open(&self.path, flags, Mode::RUSR | Mode::WUSR))?;
+                if FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Fifo {
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe")); // what is in it is lost with it
+                }
                 Open { fd, our_end: 0, is_handed_out: false }
             }
         };
@@ -156,6 +171,12 @@ fn read_back(fd: &OwnedFd, start: u64, end: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a line could be taken: room for one is reserved behind the end, where the file system can do that.
 fn has_room(fd: &OwnedFd) -> bool {
-    regular_size(fd).is_some() && fstatvfs(fd).is_ok_and(|system| system.f_bavail > 0)
+    let Some(size) = regular_size(fd) else { return false };
+    match retry_on_intr(|| fallocate(fd, FallocateFlags::KEEP_SIZE, size, ROOM)) {
+        Ok(()) => true,
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => fstatvfs(fd).is_ok_and(|system| system.f_bavail > 0),
+        Err(_) => false,
+    }
 }

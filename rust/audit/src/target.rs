@@ -48,9 +48,10 @@ impl Target {
     }
 
     /// Take back the last bytes that were appended, those of a line cut short, and give the place back.
-    pub(crate) fn end(&mut self, surplus: usize) {
+    /// `wrote`: a whole line was appended.
+    pub(crate) fn end(&mut self, surplus: usize, wrote: bool) {
         if let Self::File { file, .. } = self {
-            file.end(surplus);
+            file.end(surplus, wrote);
         }
     }
 

@@ -74,6 +74,8 @@ struct State {
     outcomes: Vec<Outcome>,
     unsigned: u64,
     file: Option<OwnedFd>,
+    /// Somebody wants to know whether writing goes on.
+    is_asked: bool,
     is_closing: bool,
     is_done: bool,
 }
@@ -112,12 +114,16 @@ impl Writer {
         Ok(ticket)
     }
 
-    /// Withdraw what is queued up to a ticket. Of what is being written already, the outcome will come.
+    /// Withdraw what is queued up to a ticket. Of what is being written already, the outcome will come; and in any case one
+    /// that is about no record, once it is known that writing goes on.
     pub fn withdraw(&self, through: u64) {
         let mut state = self.shared.lock();
         while state.queue.front().is_some_and(|(ticket, _)| *ticket <= through) {
             state.pop();
         }
+        state.is_asked = true;
+        drop(state);
+        self.shared.wake.notify_all();
     }
 
     /// What became of records since the last call, in order.
@@ -199,6 +205,20 @@ enum Next {
     End,
 }
 
+/// Says at the end of the thread, however that came, that nothing will be written any more.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.is_closing = true;
+        state.is_done = true;
+        drop(state);
+        self.0.is_working.store(false, Ordering::Relaxed);
+        self.0.wake.notify_all();
+    }
+}
+
 struct Work {
     shared: Arc<Shared>,
     chain: Chain,
@@ -223,6 +243,7 @@ impl Group {
 
 impl Work {
     fn run(&mut self) {
+        let _ended = Ended(Arc::clone(&self.shared));
         self.look();
         loop {
             match self.next() {
@@ -231,8 +252,6 @@ impl Work {
                 Next::End => break,
             }
         }
-        self.shared.lock().is_done = true;
-        self.shared.wake.notify_all();
     }
 
     fn next(&self) -> Next {
@@ -240,11 +259,11 @@ impl Work {
         let until = Instant::now() + LOOK_EVERY;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match (state.queue.is_empty(), state.is_closing, left.is_zero()) {
-                (false, ..) => return Next::Write,
-                (true, true, _) => return Next::End,
-                (true, false, true) => return Next::Look,
-                (true, false, false) => {
+            match (state.queue.is_empty(), state.is_closing, state.is_asked, left.is_zero()) {
+                (false, ..) | (true, false, true, _) => return Next::Write,
+                (true, true, ..) => return Next::End,
+                (true, false, false, true) => return Next::Look,
+                (true, false, false, false) => {
                     state = self.shared.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
@@ -290,7 +309,7 @@ impl Work {
         if let Some((_, link)) = last {
             self.link = *link;
         }
-        self.target.end(written - last.map_or(0, |(end, _)| *end));
+        self.target.end(written - last.map_or(0, |(end, _)| *end), whole > 0);
         (whole, problem)
     }
 
@@ -315,6 +334,7 @@ impl Work {
 
     fn take(&self) -> Vec<(u64, Record)> {
         let mut state = self.shared.lock();
+        state.is_asked = false;
         let (mut taken, mut size) = (Vec::new(), 0);
         while size < GROUP_BYTES
             && let Some(next) = state.pop()

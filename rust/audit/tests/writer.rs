@@ -187,6 +187,51 @@ fn a_line_is_tied_to_the_one_before_it_whoever_wrote_that() -> Tested {
 }
 
 #[test]
+fn a_write_that_failed_leaves_the_next_tied_and_whole() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("audit");
+    let (one, other) = (to_file(&path)?, to_file(&path)?);
+    written(&one, "{}")?;
+    written(&other, "{}")?;
+    fs::write(&path, [fs::read(&path)?, b"{\"half".to_vec()].concat())?;
+    let held = locked(&path)?;
+    let withdrawn = one.submit(b"{}", false)?;
+    one.withdraw(withdrawn); // it takes its place, and has nothing to write
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::Unlock)?;
+    assert!(eventually(|| one.outcomes().iter().any(|outcome| outcome.count == 0)));
+    written(&one, "{}")?;
+    let lines = lines(&path)?;
+    assert_eq!((lines.len(), lines.get(2).map(String::as_str)), (4, Some("{\"half")));
+    assert!(lines.last().is_some_and(|line| line.contains(r#""seq":2,"#) && line.contains(r#""after":""#)));
+    Ok(())
+}
+
+#[test]
+fn whoever_withdrew_is_told_that_it_goes_on() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let writer = to_file(&folder.path().join("audit"))?;
+    writer.withdraw(0);
+    assert!(eventually(|| writer.outcomes().iter().any(|outcome| outcome.problem.is_none())));
+    Ok(())
+}
+
+#[test]
+fn a_pipe_is_no_file() -> Tested {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )?;
+    let writer = to_file(&path)?;
+    assert_eq!(written(&writer, "{}")?.problem.as_deref(), Some("it is a pipe"));
+    Ok(())
+}
+
+#[test]
 fn half_a_line_left_by_a_killed_process_spoils_no_other() -> Tested {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("audit");

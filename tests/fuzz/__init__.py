@@ -1,0 +1,1 @@
+"""Fuzzing of what is parsed in Python: bodies and tokens (`make fuzz`). Not part of `make test`."""
