@@ -146,6 +146,24 @@ WRAPPED = {
     "a document": lambda text: {
         "content": [{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}]
     },
+    "a tool's result as an object": lambda text: {
+        "content": [{"type": "tool_result", "content": {"rows": [{"note": text}]}}]
+    },
+    "a tool's result in text": lambda text: {"content": [{"type": "tool_result", "tool_use_id": "1", "text": text}]},
+    "a document in parts": lambda text: {
+        "content": [{"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": text}]}}]
+    },
+    "the title of a document": lambda text: {"content": [{"type": "document", "title": text}]},
+    "the context of a document": lambda text: {"content": [{"type": "document", "context": text}]},
+    "a search result": lambda text: {"content": [{"type": "search_result", "source": text, "title": "t"}]},
+    "the input of a tool": lambda text: {
+        "content": [{"type": "tool_use", "id": "1", "name": "t", "input": {"a": [text]}}]
+    },
+    "a thought": lambda text: {"content": [{"type": "thinking", "thinking": text, "signature": "x"}]},
+    "a function call": lambda text: {"content": "hello", "function_call": {"name": "t", "arguments": text}},
+    "a custom call": lambda text: {"content": None, "tool_calls": [{"custom": {"name": "t", "input": text}}]},
+    "a call with an object": lambda text: {"content": None, "tool_calls": [{"function": {"arguments": {"a": text}}}]},
+    "a refusal of a message": lambda text: {"content": "hello", "refusal": text},
     "a refusal": lambda text: {"content": [{"type": "refusal", "refusal": text}]},
     "a name": lambda text: {"content": "hello", "name": text},
     "a tool call": lambda text: {"content": None, "tool_calls": [{"function": {"name": "t", "arguments": text}}]},
@@ -157,6 +175,15 @@ def test_text_is_found_however_it_is_wrapped(wrap: Callable[[str], dict[str, Any
     assert not inspect({"role": "user", **wrap(ATTACK)}).passed
     message = {"role": "user", **wrap(MAIL)}
     assert inspect(message).sanitized_messages == [{"role": "user", **wrap(CLEAN)}]
+
+
+def test_what_names_or_encodes_is_passed_through() -> None:
+    parts = [
+        {"type": "image_url", "image_url": {"url": "https://x.example/?to=ann@example.org"}},
+        {"type": "document", "source": {"type": "base64", "media_type": "text/plain", "data": "ann@example.org"}},
+        {"type": "tool_result", "tool_use_id": "ann@example.org", "content": "done"},
+    ]
+    assert inspect({"role": "user", "content": parts}).sanitized_messages is None
 
 
 def test_what_was_sent_is_not_changed_by_taking_something_out() -> None:

@@ -197,6 +197,17 @@ def test_a_tool_s_name_can_neither_forge_a_line_nor_put_words_on_record(name: st
     assert recorded_name == f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
+def test_what_is_wrong_with_a_definition_is_told_and_not_recorded() -> None:
+    sink = MemorySink()
+    schema = {"type": "object", "ann@example.org": 1}
+    headers = bearer(token(capabilities=["tool:write"]))
+    reply = call(app(sink, **OPEN), "/v1/tool/register", {"toolName": "t", "argumentSchema": schema}, headers=headers)
+    assert reply.status == 400
+    assert "ann@example.org" in reply.body["message"]
+    assert b"example.org" not in sink.lines[0]
+    assert records(sink)[0]["reason"] == "definition cannot be used"
+
+
 def test_usage_tells_who_and_how_it_ended_and_nothing_else() -> None:
     principal = Principal(
         agent_id="agent-1", capabilities=frozenset(), metadata={"a": 1}, not_before=0, expires_at=1, token_hashes=("0",)

@@ -68,7 +68,7 @@ class AuditLog:
                 agent_id=verdict.agent_id,
                 request_id=verdict.request_id,
                 decision=verdict.decision,
-                reason=verdict.reason,
+                reason=_reason_of(verdict),
                 metadata=_metadata_of(verdict),
             )
         )
@@ -139,6 +139,13 @@ def _type_of(verdict: Verdict) -> EventType:
     if not verdict.allowed:
         return "prompt_denied"
     return "prompt_allowed" if verdict.sanitized_messages is None else "prompt_sanitized"
+
+
+def _reason_of(verdict: Verdict) -> str:
+    """As in the reply, unless it quotes what an agent wrote: what is wrong with a schema names its keys."""
+    if verdict.check is Check.REGISTER and verdict.code is ErrorCode.BAD_REQUEST:
+        return "definition cannot be used"
+    return verdict.reason
 
 
 def _metadata_of(verdict: Verdict) -> dict[str, Any]:

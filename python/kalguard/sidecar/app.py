@@ -300,6 +300,10 @@ def _policies(files: OperatorFiles) -> dict[str, PolicyInForce]:
 def _insecure(settings: Settings) -> list[str]:
     safeguards = {
         "unsigned tokens are accepted": settings.insecure_unsigned_tokens,
+        "everything is allowed": settings.policy_path is None and not settings.policy_default_deny,
         "the prompt firewall only watches": settings.firewall_mode == "monitor",
+        "personal data is not looked for": settings.disable_pii_check,
+        "injection is not looked for": settings.disable_injection_check,
+        "harmful content is not looked for": settings.disable_content_check,
     }
     return [what for what, is_off in safeguards.items() if is_off]

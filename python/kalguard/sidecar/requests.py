@@ -23,6 +23,16 @@ MAX_TOOL_NAME_LENGTH = 256
 MAX_DESCRIPTION_BYTES = 4 * 1024  # of a tool that is registered
 MAX_TEXTS = 10_000  # of one conversation; every text costs something, however short
 MAX_METADATA = 256
+# Of a message, beside `name` and `content`.
+_FIELDS_WITH_TEXT = ("refusal", "reasoning", "reasoning_content", "thinking", "function_call", "tool_calls")
+# What is in these, of parts and calls, is no text: names of things, addresses, bytes in base64.
+_FIELDS_WITHOUT_TEXT = frozenset(
+    {
+        "type", "id", "index", "call_id", "tool_call_id", "tool_use_id", "file_id", "url", "image_url", "data",
+        "file_data", "input_audio", "media_type", "mime_type", "format", "detail", "signature", "encrypted_content",
+        "cache_control",
+    }
+)  # fmt: skip
 _TYPE_WORDS = {"str": "text", "int": "number", "float": "number", "bool": "boolean", "array": "list"}
 _TYPES = re.compile(r"\b(" + "|".join(_TYPE_WORDS) + r")\b")
 _T = TypeVar("_T")
@@ -122,24 +132,22 @@ def _slots(index: int, role: str, message: dict[str, Any]) -> Iterator[TextSlot]
         yield TextSlot(message=index, path=("name",), role=role, text=name)
     for path, inner_role, text in _texts(content, ("content",), role, f"messages[{index}].content"):
         yield TextSlot(message=index, path=path, role=inner_role, text=text)
-    for number, call in enumerate(message.get("tool_calls") or []):
-        function = call.get("function") if isinstance(call, dict) else None
-        arguments = function.get("arguments") if isinstance(function, dict) else None
-        if isinstance(arguments, str):
-            path = ("tool_calls", number, "function", "arguments")
-            yield TextSlot(message=index, path=path, role=role, text=arguments)
+    for field in _FIELDS_WITH_TEXT:
+        for path, _, text in _strings(message.get(field), (field,), role):
+            if path[-1] != "name":  # of a function
+                yield TextSlot(message=index, path=path, role=role, text=text)
 
 
 def _texts(content: Any, path: _Path, role: str, place: str) -> Iterator[tuple[_Path, str, str]]:
     """The texts of a content: `(path, role, text)`. `place` names it for whoever has to mend it."""
-    if isinstance(content, str):
-        yield path, role, content
-    elif isinstance(content, list):
+    if isinstance(content, list):
         for position, part in enumerate(content):
             if isinstance(part, str) and len(path) > 1:
                 yield (*path, position), role, part
             else:
                 yield from _texts_of_part(part, (*path, position), role, f"{place}[{position}]")
+    else:
+        yield from _strings(content, path, role)
 
 
 def _texts_of_part(part: Any, path: _Path, role: str, place: str) -> Iterator[tuple[_Path, str, str]]:
@@ -148,17 +156,38 @@ def _texts_of_part(part: Any, path: _Path, role: str, place: str) -> Iterator[tu
     if not isinstance(kind, str):
         raise BadRequest(f"`{place}.type` must be text")
     text = part.get("text")
-    if isinstance(text, str):
-        yield (*path, "text"), role, text
-    elif kind == "text" or text is not None:
+    if not isinstance(text, str) and (kind == "text" or text is not None):
         raise BadRequest(f"`{place}.text` must be text")
-    if isinstance(part.get("refusal"), str):
-        yield (*path, "refusal"), role, part["refusal"]
     inner_role = "tool" if kind == "tool_result" else role
-    yield from _texts(part.get("content"), (*path, "content"), inner_role, f"{place}.content")
-    source = part.get("source")
-    if isinstance(source, dict) and source.get("type") == "text" and isinstance(source.get("data"), str):
-        yield (*path, "source", "data"), inner_role, source["data"]
+    for field, value in part.items():
+        if field in _FIELDS_WITHOUT_TEXT:
+            continue
+        if field == "content":
+            yield from _texts(value, (*path, field), inner_role, f"{place}.content")
+        elif field == "source" and isinstance(value, dict):
+            yield from _texts_of_source(value, (*path, field), inner_role, f"{place}.source")
+        else:
+            yield from _strings(value, (*path, field), role if field == "text" else inner_role)
+
+
+def _texts_of_source(source: dict[str, Any], path: _Path, role: str, place: str) -> Iterator[tuple[_Path, str, str]]:
+    """The texts of a document. One that is given as bytes or by its address has none that could be read."""
+    if source.get("type") == "text":
+        yield from _strings(source.get("data"), (*path, "data"), role)
+    yield from _texts(source.get("content"), (*path, "content"), role, f"{place}.content")
+
+
+def _strings(value: Any, path: _Path, role: str) -> Iterator[tuple[_Path, str, str]]:
+    """Every text in a value, at any depth, but for what names or encodes something."""
+    if isinstance(value, str):
+        yield path, role, value
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _strings(item, (*path, position), role)
+    elif isinstance(value, dict):
+        for field, item in value.items():
+            if field not in _FIELDS_WITHOUT_TEXT:
+                yield from _strings(item, (*path, field), role)
 
 
 def _metadata(context: Context | msgspec.UnsetType | None) -> dict[str, Any]:

@@ -43,8 +43,8 @@ from kalguard.wire.codes import ErrorCode
 MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 DISCARD_SECONDS = 5.0
 BODY_SECONDS = 30.0
-# From this size on judging takes long enough (a millisecond or so) for others to notice.
-THREAD_FROM_BYTES = 32 * 1024
+# From this size on judging can take long enough (milliseconds, for what is encoded several times) for others to notice.
+THREAD_FROM_BYTES = 8 * 1024
 _log = logging.getLogger(__name__)
 
 

@@ -12,7 +12,7 @@ mod tools;
 
 /// From this many bytes of text on, other Python threads may run meanwhile. Below it, letting go of the interpreter and
 /// getting it back costs more than the scan.
-const DETACH_FROM_BYTES: usize = 16 * 1024;
+const DETACH_FROM_BYTES: usize = 4 * 1024;
 
 use kalguard_core::finding::Category;
 use kalguard_core::policy::ACTIONS;
