@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from kalguard.sidecar.respawns import REPLACED, Respawns
+from kalguard.sidecar.tls import CertificateWatch
 from tests.support import GOOD_PROMPT, Server, bearer, make_certificate, running, until, wait_until_up, workers_of
 
 PROMPT = "/v1/prompt/check"
@@ -117,15 +118,59 @@ def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None
     with running(tmp_path, host="localhost", wait_for="localhost", scheme="https", **variables) as server:
         address = urlsplit(server.url)
         first = shown()
+        (live / "key.pem").write_text("rubbish")
+        until(lambda: "the certificate before stays in force" in server.log())
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        until(lambda: "Unexpected exit from worker" in server.log())
+        wait_until_up(server)
+        assert shown() == first  # shown by a worker that was started while there were no good files
         with asking(server) as wrong:
-            (live / "key.pem").write_text("rubbish")
-            until(lambda: "the certificate before stays in force" in server.log())
-            assert shown() == first
             for name in ("cert.pem", "key.pem"):
                 os.replace(renewed / name, live / name)
             until(lambda: shown() == (live / "cert.pem").read_text(), 30)
             time.sleep(4)  # until the old worker has gone
         assert wrong == []
+
+
+def test_only_a_pair_that_can_be_used_is_put_in_place(tmp_path: Path) -> None:
+    for name in ("live", "renewed", "ours"):
+        (tmp_path / name).mkdir()
+    given = make_certificate(tmp_path / "live")
+    renewed = make_certificate(tmp_path / "renewed")
+    watch = CertificateWatch(str(given[0]), str(given[1]), tmp_path / "ours")
+
+    def kept() -> list[bytes]:
+        assert [path.stat().st_mode & 0o777 for path in watch.paths] == [0o600, 0o600]
+        return [path.read_bytes() for path in watch.paths]
+
+    first = kept()
+    given[1].write_text("rubbish")
+    assert [watch.look() for _ in range(3)] == [False] * 3
+    os.replace(renewed[0], given[0])
+    given[1].unlink()
+    assert [watch.look() for _ in range(3)] == [False] * 3
+    assert kept() == first
+    os.replace(renewed[1], given[1])
+    assert [watch.look() for _ in range(3)] == [False, True, False]
+    assert kept() == [path.read_bytes() for path in given] != first
+
+
+def test_looking_at_certificates_goes_on_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kalguard.sidecar.tls.LOOK_SECONDS", 0.02)
+    given = make_certificate(tmp_path)
+    (tmp_path / "ours").mkdir()
+    renewals: list[bytes] = []
+    watch = CertificateWatch(str(given[0]), str(given[1]), tmp_path / "ours")
+    (tmp_path / "ours").rename(tmp_path / "away")  # nothing can be copied
+    watch.start(lambda: renewals.append(watch.paths[0].read_bytes()))
+    try:
+        make_certificate(tmp_path)
+        time.sleep(0.5)
+        assert renewals == []
+        (tmp_path / "away").rename(tmp_path / "ours")
+        until(lambda: renewals == [given[0].read_bytes()])
+    finally:
+        watch.stop()
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])

@@ -72,10 +72,24 @@ def main() -> None:
         except OSError as error:
             print(f"kalguard-sidecar: no room for counting in `{folder}`: {error.strerror}", file=sys.stderr)
             sys.exit(1)
-        _serve(settings, address, Path(folder, "draining"))
+        _serve(settings, address, Path(folder, "draining"), _certificates(settings, Path(folder)))
 
 
-def _serve(settings: Settings, address: str, marker: Path) -> None:
+def _certificates(settings: Settings, folder: Path) -> CertificateWatch | None:
+    """The certificate and key that were checked, in our own folder, if there are any."""
+    if settings.tls_cert_path is None or settings.tls_key_path is None:
+        return None
+    try:
+        return CertificateWatch(settings.tls_cert_path, settings.tls_key_path, folder)
+    except ConfigError as error:  # they were changed since they were checked
+        print(f"kalguard-sidecar: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"kalguard-sidecar: no room for the certificate in `{folder}`: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _serve(settings: Settings, address: str, marker: Path, certificates: CertificateWatch | None) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
@@ -106,22 +120,20 @@ def _serve(settings: Settings, address: str, marker: Path) -> None:
         workers_kill_timeout=max(1, round(settings.drain_seconds - grace)),
         log_dictconfig=log_config(settings.log_level, settings.log_format),
         log_level=LogLevels(settings.log_level),
-        ssl_cert=Path(settings.tls_cert_path) if settings.tls_cert_path else None,
-        ssl_key=Path(settings.tls_key_path) if settings.tls_key_path else None,
+        ssl_cert=certificates.paths[0] if certificates else None,
+        ssl_key=certificates.paths[1] if certificates else None,
     )
     server.respawned_wrks = Respawns()
     stop_metrics = serve_metrics(address, settings.metrics_port)
     server.on_startup(lambda: _drain_on_sigterm(marker, grace, server.signal_handler_interrupt))
-    watch = None
-    if settings.tls_cert_path is not None and settings.tls_key_path is not None:
+    if certificates is not None:
         # New workers read the files; the old ones finish what they have begun.
-        watch = CertificateWatch(settings.tls_cert_path, settings.tls_key_path, server.signal_handler_reload)
-        watch.start()
+        certificates.start(server.signal_handler_reload)
     try:
         server.serve()
     finally:
-        if watch is not None:
-            watch.stop()
+        if certificates is not None:
+            certificates.stop()
         stop_metrics()
 
 
