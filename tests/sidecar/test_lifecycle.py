@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from kalguard.sidecar.respawns import REPLACED, Respawns
+from kalguard.sidecar.respawns import DEATHS, SHORT_SECONDS, Respawns
 from kalguard.sidecar.tls import CertificateWatch
 from tests.support import GOOD_PROMPT, Server, bearer, make_certificate, running, until, wait_until_up, workers_of
 
@@ -33,17 +33,59 @@ def test_workers_that_die_one_after_the_other_are_replaced(tmp_path: Path) -> No
         assert "Unexpected exit from worker" in server.log()
 
 
-def test_only_what_dies_again_and_again_is_a_crash_loop() -> None:
-    now = 0.0
+class Looped:
+    """Workers under a clock of the test, replaced as the server does it."""
+
+    def __init__(self, workers: int) -> None:
+        self.now = 1000.0
+        self.respawns = Respawns(clock=lambda: self.now)
+        self.start(*range(workers))
+
+    def start(self, *workers: int) -> None:
+        self.respawns.clear()
+        for worker in workers:
+            self.respawns[worker] = self.now
+
+    def dies(self, worker: int, *, after: float) -> bool:
+        """Let time go by and the worker die. Whether the server ends."""
+        self.now += after
+        is_end = self.now - self.respawns.get(worker, 0) <= 5.5
+        self.start(worker)
+        return is_end
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_that_die_soon_after_their_start_are_a_crash_loop(workers: int) -> None:
+    looped = Looped(workers)
+    ends = [looped.dies(number % workers, after=1.5 / workers) for number in range(DEATHS)]
+    assert ends == [False] * (DEATHS - 1) + [True]
+
+
+def test_a_crash_loop_is_one_from_the_first_start() -> None:
+    now = 5.0
     respawns = Respawns(clock=lambda: now)
-    for _ in range(REPLACED - 1):
-        respawns[0] = now
-        assert respawns.get(0, 0) == 0
-        respawns.clear()
-    respawns[0] = now = 30.0
-    assert respawns.get(0, 0) == 30.0
-    now = 61.0
-    assert respawns.get(0, 0) == 0
+    assert [respawns.get(0, 0) for _ in range(DEATHS)] == [0.0] * (DEATHS - 1) + [5.0]
+
+
+def test_workers_that_served_are_no_crash_loop_however_often_they_are_killed() -> None:
+    looped = Looped(2)
+    assert not any(looped.dies(number % 2, after=1.6) for number in range(100))
+
+
+def test_a_worker_that_lived_breaks_the_row() -> None:
+    looped = Looped(1)
+    for _ in range(5):
+        assert not any(looped.dies(0, after=1.0) for _ in range(DEATHS - 1))
+        assert not looped.dies(0, after=SHORT_SECONDS + 0.1)
+
+
+def test_short_lives_far_apart_are_no_crash_loop() -> None:
+    looped = Looped(1)
+    for _ in range(30):
+        looped.start(0)  # a reload
+        assert not looped.dies(0, after=2.0)
+        looped.now += 5.0
+        looped.start(0)
 
 
 def test_while_draining_clients_are_sent_elsewhere(tmp_path: Path) -> None:
