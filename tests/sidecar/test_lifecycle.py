@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -96,6 +97,43 @@ def test_while_draining_clients_are_sent_elsewhere(tmp_path: Path) -> None:
             until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
             reply = client.post(PROMPT, json=GOOD_PROMPT)
         assert (reply.status_code, reply.headers["connection"]) == (200, "close")
+
+
+def test_the_end_comes_in_time_while_workers_are_being_replaced(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false", workers="3", drain_seconds="3") as server:
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "Respawning worker-1" in server.log())
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
+        assert server.process.wait(20) == 0
+        assert 0.5 < time.monotonic() - begun < 4
+    assert not Path(f"/proc/{server.process.pid}").exists()
+
+
+def test_a_worker_that_does_not_finish_does_not_put_off_the_end(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false", workers="2", drain_seconds="2") as server:
+        workers = workers_of(server)
+        os.kill(workers[0], signal.SIGSTOP)
+        begun = time.monotonic()
+        for _ in range(3):  # asking again changes nothing
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - begun < 3
+        assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+        assert f"worker process {workers[0]} is killed" in server.log()
+
+
+def test_sigterm_needs_no_thread(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false") as server:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        in_use = int(status.partition("VmSize:")[2].split()[0]) * 1024
+        # Room for all but the stack of a thread, 8 MiB.
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (in_use + 2**22, in_use + 2**22))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        assert "draining" in server.log()
 
 
 def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:
@@ -224,3 +262,4 @@ def test_the_chain_of_each_worker_is_closed_at_the_end(tmp_path: Path, name: str
         assert server.process.wait(10) == 0
         chains = {record["chain"]: record for record in server.whole_audit()}
         assert {record["type"] for record in chains.values()} == {"audit_closed"}
+        assert "Unexpected exit" not in server.log()

@@ -10,14 +10,11 @@ import logging
 import multiprocessing
 import os
 import secrets
-import signal
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from kalguard import config
 from kalguard.config import Settings
@@ -26,6 +23,7 @@ from kalguard.errors import ConfigError
 from kalguard.sidecar import traces
 from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
 from kalguard.sidecar.audit import signing_key
+from kalguard.sidecar.drain import drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.logs import configure, log_config
 from kalguard.sidecar.respawns import Respawns
@@ -98,6 +96,7 @@ def _serve(settings: Settings, address: str, marker: Path, certificates: Certifi
     from kalguard.sidecar.scrape import serve_metrics
 
     grace = settings.drain_seconds * _DRAIN_SHARE
+    finish = max(1.0, settings.drain_seconds - grace)
     server = Granian(
         "kalguard.sidecar.app:create",
         factory=True,
@@ -117,7 +116,7 @@ def _serve(settings: Settings, address: str, marker: Path, certificates: Certifi
         # above the number of agents that keep one open.
         backpressure=8192,
         backlog=2048,  # connections that may wait to be accepted while a burst arrives
-        workers_kill_timeout=max(1, round(settings.drain_seconds - grace)),
+        workers_kill_timeout=round(finish),
         log_dictconfig=log_config(settings.log_level, settings.log_format),
         log_level=LogLevels(settings.log_level),
         ssl_cert=certificates.paths[0] if certificates else None,
@@ -125,7 +124,8 @@ def _serve(settings: Settings, address: str, marker: Path, certificates: Certifi
     )
     server.respawned_wrks = Respawns()
     stop_metrics = serve_metrics(address, settings.metrics_port)
-    server.on_startup(lambda: _drain_on_sigterm(marker, grace, server.signal_handler_interrupt))
+    # Once the server has set its own signal handlers.
+    server.on_startup(partial(drain_on_sigterm, server, marker, grace=grace, finish=finish))
     if certificates is not None:
         # New workers read the files; the old ones finish what they have begun.
         certificates.start(server.signal_handler_reload)
@@ -135,19 +135,6 @@ def _serve(settings: Settings, address: str, marker: Path, certificates: Certifi
         if certificates is not None:
             certificates.stop()
         stop_metrics()
-
-
-def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> None:
-    """Put the draining before the stop that the server does by itself on SIGTERM."""
-
-    def on_sigterm(_: int, __: FrameType | None) -> None:
-        _log.info("draining")
-        marker.touch()
-        timer = threading.Timer(grace, stop)
-        timer.daemon = True
-        timer.start()
-
-    signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def check(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from kalguard.sidecar.metrics import POLICY_INFO
 
 IDLE_SECONDS = 10
+STOP_SECONDS = 0.1  # how often the server looks whether it is to stop
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +90,7 @@ def serve_metrics(host: str, port: int) -> Callable[[], None]:
     _LivingWorkers(registry)  # type: ignore[no-untyped-call]
     kind = _ServerIPv6 if ":" in host else _Server
     server = make_server(host, port, make_wsgi_app(registry), kind, _Handler)
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(STOP_SECONDS,), name="metrics", daemon=True)
     thread.start()
 
     def stop() -> None:
