@@ -1,8 +1,8 @@
 """The end of the service on SIGTERM: first draining, then the workers are stopped, then the main process ends with 0.
 
 The server's own stop would wait until it has replaced the worker that it is just replacing, which takes seconds for
-each worker after SIGHUP. So the workers are stopped from here, in a signal handler, wherever the server is in its work. The
-kernel's timer wakes it: that needs no thread, which cannot be had at times.
+each worker after SIGHUP. So the workers are stopped from here, in a signal handler, wherever the server is in its work.
+The kernel's timer wakes it: that needs no thread, which cannot be had at times.
 """
 
 import atexit

@@ -1,7 +1,7 @@
 """Starts the server: `kalguard-sidecar`.
 
 The main process reads the configuration, refuses to start with a bad one, serves the metrics and looks after the
-worker processes; the workers (`sidecar.app`) answer the requests. On SIGTERM the service first says on
+worker processes; the workers (`sidecar.worker`) answer the requests. On SIGTERM the service first says on
 `/health/ready` that it is draining, so that whoever spreads the load can look elsewhere, and then stops: requests in
 flight are finished. Ctrl-C stops at once.
 """
@@ -98,7 +98,7 @@ def _serve(settings: Settings, address: str, marker: Path, certificates: Certifi
     grace = settings.drain_seconds * _DRAIN_SHARE
     finish = max(1.0, settings.drain_seconds - grace)
     server = Granian(
-        "kalguard.sidecar.app:create",
+        "kalguard.sidecar.worker:create",
         factory=True,
         address=address,
         port=settings.port,
