@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from kalguard.sidecar.respawns import REPLACED, Respawns
+from kalguard.sidecar.respawns import DEATHS, SHORT_SECONDS, Respawns
+from kalguard.sidecar.tls import CertificateWatch
 from tests.support import GOOD_PROMPT, Server, bearer, make_certificate, running, until, wait_until_up, workers_of
 
 PROMPT = "/v1/prompt/check"
@@ -32,17 +34,59 @@ def test_workers_that_die_one_after_the_other_are_replaced(tmp_path: Path) -> No
         assert "Unexpected exit from worker" in server.log()
 
 
-def test_only_what_dies_again_and_again_is_a_crash_loop() -> None:
-    now = 0.0
+class Looped:
+    """Workers under a clock of the test, replaced as the server does it."""
+
+    def __init__(self, workers: int) -> None:
+        self.now = 1000.0
+        self.respawns = Respawns(clock=lambda: self.now)
+        self.start(*range(workers))
+
+    def start(self, *workers: int) -> None:
+        self.respawns.clear()
+        for worker in workers:
+            self.respawns[worker] = self.now
+
+    def dies(self, worker: int, *, after: float) -> bool:
+        """Let time go by and the worker die. Whether the server ends."""
+        self.now += after
+        is_end = self.now - self.respawns.get(worker, 0) <= 5.5
+        self.start(worker)
+        return is_end
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_that_die_soon_after_their_start_are_a_crash_loop(workers: int) -> None:
+    looped = Looped(workers)
+    ends = [looped.dies(number % workers, after=1.5 / workers) for number in range(DEATHS)]
+    assert ends == [False] * (DEATHS - 1) + [True]
+
+
+def test_a_crash_loop_is_one_from_the_first_start() -> None:
+    now = 5.0
     respawns = Respawns(clock=lambda: now)
-    for _ in range(REPLACED - 1):
-        respawns[0] = now
-        assert respawns.get(0, 0) == 0
-        respawns.clear()
-    respawns[0] = now = 30.0
-    assert respawns.get(0, 0) == 30.0
-    now = 61.0
-    assert respawns.get(0, 0) == 0
+    assert [respawns.get(0, 0) for _ in range(DEATHS)] == [0.0] * (DEATHS - 1) + [5.0]
+
+
+def test_workers_that_served_are_no_crash_loop_however_often_they_are_killed() -> None:
+    looped = Looped(2)
+    assert not any(looped.dies(number % 2, after=1.6) for number in range(100))
+
+
+def test_a_worker_that_lived_breaks_the_row() -> None:
+    looped = Looped(1)
+    for _ in range(5):
+        assert not any(looped.dies(0, after=1.0) for _ in range(DEATHS - 1))
+        assert not looped.dies(0, after=SHORT_SECONDS + 0.1)
+
+
+def test_short_lives_far_apart_are_no_crash_loop() -> None:
+    looped = Looped(1)
+    for _ in range(30):
+        looped.start(0)  # a reload
+        assert not looped.dies(0, after=2.0)
+        looped.now += 5.0
+        looped.start(0)
 
 
 def test_while_draining_clients_are_sent_elsewhere(tmp_path: Path) -> None:
@@ -53,6 +97,43 @@ def test_while_draining_clients_are_sent_elsewhere(tmp_path: Path) -> None:
             until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
             reply = client.post(PROMPT, json=GOOD_PROMPT)
         assert (reply.status_code, reply.headers["connection"]) == (200, "close")
+
+
+def test_the_end_comes_in_time_while_workers_are_being_replaced(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false", workers="3", drain_seconds="3") as server:
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "Respawning worker-1" in server.log())
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
+        assert server.process.wait(20) == 0
+        assert 0.5 < time.monotonic() - begun < 4
+    assert not Path(f"/proc/{server.process.pid}").exists()
+
+
+def test_a_worker_that_does_not_finish_does_not_put_off_the_end(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false", workers="2", drain_seconds="2") as server:
+        workers = workers_of(server)
+        os.kill(workers[0], signal.SIGSTOP)
+        begun = time.monotonic()
+        for _ in range(3):  # asking again changes nothing
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - begun < 3
+        assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+        assert f"worker process {workers[0]} is killed" in server.log()
+
+
+def test_sigterm_needs_no_thread(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false") as server:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        in_use = int(status.partition("VmSize:")[2].split()[0]) * 1024
+        # Room for all but the stack of a thread, 8 MiB.
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (in_use + 2**22, in_use + 2**22))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        assert "draining" in server.log()
 
 
 def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:
@@ -117,10 +198,13 @@ def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None
     with running(tmp_path, host="localhost", wait_for="localhost", scheme="https", **variables) as server:
         address = urlsplit(server.url)
         first = shown()
+        (live / "key.pem").write_text("rubbish")
+        until(lambda: "the certificate before stays in force" in server.log())
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        until(lambda: "Unexpected exit from worker" in server.log())
+        wait_until_up(server)
+        assert shown() == first  # shown by a worker that was started while there were no good files
         with asking(server) as wrong:
-            (live / "key.pem").write_text("rubbish")
-            until(lambda: "the certificate before stays in force" in server.log())
-            assert shown() == first
             for name in ("cert.pem", "key.pem"):
                 os.replace(renewed / name, live / name)
             until(lambda: shown() == (live / "cert.pem").read_text(), 30)
@@ -157,6 +241,47 @@ def test_a_worker_without_its_main_process_ends_though_a_request_is_in_flight(tm
         until(lambda: not Path(f"/proc/{worker}").exists())
 
 
+def test_only_a_pair_that_can_be_used_is_put_in_place(tmp_path: Path) -> None:
+    for name in ("live", "renewed", "ours"):
+        (tmp_path / name).mkdir()
+    given = make_certificate(tmp_path / "live")
+    renewed = make_certificate(tmp_path / "renewed")
+    watch = CertificateWatch(str(given[0]), str(given[1]), tmp_path / "ours")
+
+    def kept() -> list[bytes]:
+        assert [path.stat().st_mode & 0o777 for path in watch.paths] == [0o600, 0o600]
+        return [path.read_bytes() for path in watch.paths]
+
+    first = kept()
+    given[1].write_text("rubbish")
+    assert [watch.look() for _ in range(3)] == [False] * 3
+    os.replace(renewed[0], given[0])
+    given[1].unlink()
+    assert [watch.look() for _ in range(3)] == [False] * 3
+    assert kept() == first
+    os.replace(renewed[1], given[1])
+    assert [watch.look() for _ in range(3)] == [False, True, False]
+    assert kept() == [path.read_bytes() for path in given] != first
+
+
+def test_looking_at_certificates_goes_on_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kalguard.sidecar.tls.LOOK_SECONDS", 0.02)
+    given = make_certificate(tmp_path)
+    (tmp_path / "ours").mkdir()
+    renewals: list[bytes] = []
+    watch = CertificateWatch(str(given[0]), str(given[1]), tmp_path / "ours")
+    (tmp_path / "ours").rename(tmp_path / "away")  # nothing can be copied
+    watch.start(lambda: renewals.append(watch.paths[0].read_bytes()))
+    try:
+        make_certificate(tmp_path)
+        time.sleep(0.5)
+        assert renewals == []
+        (tmp_path / "away").rename(tmp_path / "ours")
+        until(lambda: renewals == [given[0].read_bytes()])
+    finally:
+        watch.stop()
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_the_chain_of_each_worker_is_closed_at_the_end(tmp_path: Path, name: str) -> None:
     with running(tmp_path, policy_default_deny="false", workers="2", drain_seconds="2") as server:
@@ -166,3 +291,4 @@ def test_the_chain_of_each_worker_is_closed_at_the_end(tmp_path: Path, name: str
         assert server.process.wait(10) == 0
         chains = {record["chain"]: record for record in server.whole_audit()}
         assert {record["type"] for record in chains.values()} == {"audit_closed"}
+        assert "Unexpected exit" not in server.log()

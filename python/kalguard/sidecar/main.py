@@ -1,7 +1,7 @@
 """Starts the server: `kalguard-sidecar`.
 
 The main process reads the configuration, refuses to start with a bad one, serves the metrics and looks after the
-worker processes; the workers (`sidecar.app`) answer the requests. On SIGTERM the service first says on
+worker processes; the workers (`sidecar.worker`) answer the requests. On SIGTERM the service first says on
 `/health/ready` that it is draining, so that whoever spreads the load can look elsewhere, and then stops: requests in
 flight are finished. Ctrl-C stops at once.
 """
@@ -10,14 +10,11 @@ import logging
 import multiprocessing
 import os
 import secrets
-import signal
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from kalguard import config
 from kalguard.config import Settings
@@ -26,6 +23,7 @@ from kalguard.errors import ConfigError
 from kalguard.sidecar import traces
 from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
 from kalguard.sidecar.audit import signing_key
+from kalguard.sidecar.drain import drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.logs import configure, log_config
 from kalguard.sidecar.respawns import Respawns
@@ -72,10 +70,24 @@ def main() -> None:
         except OSError as error:
             print(f"kalguard-sidecar: no room for counting in `{folder}`: {error.strerror}", file=sys.stderr)
             sys.exit(1)
-        _serve(settings, address, Path(folder, "draining"))
+        _serve(settings, address, Path(folder, "draining"), _certificates(settings, Path(folder)))
 
 
-def _serve(settings: Settings, address: str, marker: Path) -> None:
+def _certificates(settings: Settings, folder: Path) -> CertificateWatch | None:
+    """The certificate and key that were checked, in our own folder, if there are any."""
+    if settings.tls_cert_path is None or settings.tls_key_path is None:
+        return None
+    try:
+        return CertificateWatch(settings.tls_cert_path, settings.tls_key_path, folder)
+    except ConfigError as error:  # they were changed since they were checked
+        print(f"kalguard-sidecar: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"kalguard-sidecar: no room for the certificate in `{folder}`: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _serve(settings: Settings, address: str, marker: Path, certificates: CertificateWatch | None) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
@@ -84,8 +96,9 @@ def _serve(settings: Settings, address: str, marker: Path) -> None:
     from kalguard.sidecar.scrape import serve_metrics
 
     grace = settings.drain_seconds * _DRAIN_SHARE
+    finish = max(1.0, settings.drain_seconds - grace)
     server = Granian(
-        "kalguard.sidecar.app:create",
+        "kalguard.sidecar.worker:create",
         factory=True,
         address=address,
         port=settings.port,
@@ -103,39 +116,25 @@ def _serve(settings: Settings, address: str, marker: Path) -> None:
         # above the number of agents that keep one open.
         backpressure=8192,
         backlog=2048,  # connections that may wait to be accepted while a burst arrives
-        workers_kill_timeout=max(1, round(settings.drain_seconds - grace)),
+        workers_kill_timeout=round(finish),
         log_dictconfig=log_config(settings.log_level, settings.log_format),
         log_level=LogLevels(settings.log_level),
-        ssl_cert=Path(settings.tls_cert_path) if settings.tls_cert_path else None,
-        ssl_key=Path(settings.tls_key_path) if settings.tls_key_path else None,
+        ssl_cert=certificates.paths[0] if certificates else None,
+        ssl_key=certificates.paths[1] if certificates else None,
     )
     server.respawned_wrks = Respawns()
     stop_metrics = serve_metrics(address, settings.metrics_port)
-    server.on_startup(lambda: _drain_on_sigterm(marker, grace, server.signal_handler_interrupt))
-    watch = None
-    if settings.tls_cert_path is not None and settings.tls_key_path is not None:
+    # Once the server has set its own signal handlers.
+    server.on_startup(partial(drain_on_sigterm, server, marker, grace=grace, finish=finish))
+    if certificates is not None:
         # New workers read the files; the old ones finish what they have begun.
-        watch = CertificateWatch(settings.tls_cert_path, settings.tls_key_path, server.signal_handler_reload)
-        watch.start()
+        certificates.start(server.signal_handler_reload)
     try:
         server.serve()
     finally:
-        if watch is not None:
-            watch.stop()
+        if certificates is not None:
+            certificates.stop()
         stop_metrics()
-
-
-def _drain_on_sigterm(marker: Path, grace: float, stop: Callable[[], None]) -> None:
-    """Put the draining before the stop that the server does by itself on SIGTERM."""
-
-    def on_sigterm(_: int, __: FrameType | None) -> None:
-        _log.info("draining")
-        marker.touch()
-        timer = threading.Timer(grace, stop)
-        timer.daemon = True
-        timer.start()
-
-    signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def check(settings: Settings) -> None:

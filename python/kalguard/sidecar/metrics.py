@@ -5,6 +5,8 @@ can choose. Worker processes count into files of one folder (prometheus-client's
 reads.
 """
 
+import json
+import logging
 import platform
 from functools import partial
 
@@ -15,6 +17,18 @@ from kalguard.version import VERSION
 from kalguard.wire.codes import ErrorCode
 
 POLICY_INFO = "kalguard_policy_info"
+# Kind of file of prometheus-client's multiprocess mode -> bytes that hold every series that there can be.
+FILE_BYTES = {
+    "counter": 65536,
+    "histogram": 65536,
+    "gauge_livesum": 65536,
+    "gauge_livemax": 262144,
+    "gauge_livemin": 65536,
+    "gauge_max": 65536,
+}
+_POLICY_BYTES = 196608  # of `gauge_livemax`: what each policy that was in force takes of it, it keeps
+_POLICY_ENTRY_BYTES = 400  # at most, besides the version
+_log = logging.getLogger(__name__)
 _CHECK_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _WRITE_BUCKETS = (0.00001, 0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 _CODE_CAUSES = {
@@ -35,7 +49,9 @@ class Metrics:
         histogram = partial(Histogram, registry=registry)
         self._monitors = False
         self._sink = "file"
-        self._policies: dict[str, tuple[str, str]] = {}
+        self._policies: dict[str, tuple[str, str, str]] = {}
+        self._told_policies: set[tuple[str, str, str]] = set()
+        self._policy_bytes_left = _POLICY_BYTES
         self._checks = counter("kalguard_checks", "Checks answered", ["check", "decision", "code", "mode"])
         self._duration = histogram(
             "kalguard_check_duration_seconds",
@@ -195,10 +211,18 @@ class Metrics:
 
     def policy_in_force(self, file: str, version: str, digest: str) -> None:
         """Say which document is asked as `file` (policy, policy_shadow), in place of the one named before."""
-        before, self._policies[file] = self._policies.get(file), (version, digest)
-        if before is not None:
-            self._policy.labels(file, *before).set(0)
-        self._policy.labels(file, version, digest).set(1)
+        if (before := self._policies.pop(file, None)) is not None:
+            self._policy.labels(*before).set(0)
+        labels = (file, version, digest)
+        if labels not in self._told_policies:
+            size = len(json.dumps(version)) + _POLICY_ENTRY_BYTES
+            if size > self._policy_bytes_left:
+                _log.warning("no room for another policy in the metric %s, until the worker is replaced", POLICY_INFO)
+                return
+            self._policy_bytes_left -= size
+            self._told_policies.add(labels)
+        self._policies[file] = labels
+        self._policy.labels(*labels).set(1)
 
     def tokens_revoked(self, count: int) -> None:
         """Say how many entries the list of revoked tokens has."""

@@ -23,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from kalguard.sidecar.metrics import POLICY_INFO
 
 IDLE_SECONDS = 10
+STOP_SECONDS = 0.1  # how often the server looks whether it is to stop
 _log = logging.getLogger(__name__)
 
 
@@ -34,11 +35,20 @@ class _LivingWorkers(MultiProcessCollector):
             pid = path.stem.rpartition("_")[2]
             if not _is_running(int(pid)):
                 mark_process_dead(int(pid), self._path)  # type: ignore[no-untyped-call]
+                for kept in Path(self._path).glob(f"*_{pid}.db"):
+                    _give_back(kept)
         collected: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
         for metric in collected:
             if metric.name == POLICY_INFO:  # a series cannot be taken back, only set to 0
                 metric.samples = [sample for sample in metric.samples if sample.value]
             yield metric
+
+
+def _give_back(path: Path) -> None:
+    """Keep what a dead worker counted, but not the room that it had reserved."""
+    with path.open("rb") as file:
+        used = int.from_bytes(file.read(4), sys.byteorder)
+    os.truncate(path, max(used, 8))  # the 8 bytes before the first series; 0 are used if it died before it counted
 
 
 def _is_running(pid: int) -> bool:
@@ -89,7 +99,7 @@ def serve_metrics(host: str, port: int) -> Callable[[], None]:
     _LivingWorkers(registry)  # type: ignore[no-untyped-call]
     kind = _ServerIPv6 if ":" in host else _Server
     server = make_server(host, port, make_wsgi_app(registry), kind, _Handler)
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(STOP_SECONDS,), name="metrics", daemon=True)
     thread.start()
 
     def stop() -> None:
