@@ -56,7 +56,20 @@ def test_in_monitor_mode_the_decision_that_would_have_been_is_everywhere() -> No
         assert (record["type"], record["metadata"]["monitored"]) == ("prompt_allowed", would)
         assert registry.get_sample_value("kalguard_monitored_total", {"action": would}) == 1
     assert "monitored" not in call(served).body["data"]
-    assert call(served, "/health", method="GET").body["insecure"] == ["the prompt firewall only watches"]
+    shown = call(served, "/health", method="GET").body["insecure"]
+    assert shown == ["everything is allowed", "the prompt firewall only watches"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("disable_pii_check", "personal data is not looked for"),
+        ("disable_injection_check", "injection is not looked for"),
+        ("disable_content_check", "harmful content is not looked for"),
+    ],
+)
+def test_a_safeguard_that_is_off_shows(variable: str, told: str) -> None:
+    assert call(app(**{variable: "true"}), "/health", method="GET").body["insecure"] == [told]
 
 
 def test_the_sanitize_threshold_changes_the_answer() -> None:

@@ -151,7 +151,10 @@ def test_unsigned_tokens_need_to_be_asked_for_and_show(tmp_path: Path) -> None:
     }
     with running(tmp_path, **variables) as server:
         assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
-        assert httpx.get(f"{server.url}/health").json()["insecure"] == ["unsigned tokens are accepted"]
+        assert httpx.get(f"{server.url}/health").json()["insecure"] == [
+            "unsigned tokens are accepted",
+            "everything is allowed",
+        ]
         assert "INSECURE" in server.log()
         assert "EVERYTHING IS ALLOWED" in server.log()
 
