@@ -1,7 +1,7 @@
 """What a worker process does first: it reserves what its metrics need on disk. Then it builds the app.
 
-prometheus-client maps files that have holes: a worker that writes into one when the disk is full is killed by SIGBUS. So
-the files are made beforehand, with all their blocks, and are so large that they never have to grow.
+prometheus-client maps files that have holes: a worker that writes into one when the disk is full is killed by SIGBUS.
+So the files are made beforehand, with all their blocks, and are so large that they never have to grow.
 """
 
 import logging
