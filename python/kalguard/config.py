@@ -181,7 +181,7 @@ VARIABLES: tuple[Variable, ...] = (
         "10",
         "a whole number from 0 to 3600",
         _whole(0, 3600),
-        "Longest time in seconds from SIGTERM to the end of the process; below 2 it may take a second more",
+        "Longest time in seconds from SIGTERM to the end of the workers; the process may take one more, below 2 two",
     ),
     Variable(
         "KALGUARD_IDLE_SECONDS",
