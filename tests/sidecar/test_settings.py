@@ -69,7 +69,7 @@ def test_in_monitor_mode_the_decision_that_would_have_been_is_everywhere() -> No
     ],
 )
 def test_a_safeguard_that_is_off_shows(variable: str, told: str) -> None:
-    assert call(app(**{variable: "true"}), "/health", method="GET").body["insecure"] == [told]
+    assert call(app(None, **{variable: "true"}), "/health", method="GET").body["insecure"] == [told]
 
 
 def test_the_sanitize_threshold_changes_the_answer() -> None:
