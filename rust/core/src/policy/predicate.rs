@@ -60,6 +60,15 @@ impl Form {
         if names_url { Self::Url { may_name_user: pattern.contains('@') } } else { Self::Any }
     }
 
+    /// Whether it admits every text that another form does.
+    fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Url { .. }, Self::Any) => false,
+            (Self::Url { may_name_user: own }, Self::Url { may_name_user: other }) => own || !other,
+        }
+    }
+
     fn admits(self, text: &str, reading: Reading) -> bool {
         match (self, reading) {
             (Self::Url { may_name_user }, Reading::Strict) => url::is_plain(text, may_name_user),
@@ -140,7 +149,7 @@ impl Test {
 
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Pattern(own, _), Self::Pattern(other, _)) => own.covers(other),
+            (Self::Pattern(own, form), Self::Pattern(other, asked)) => own.covers(other) && form.covers(*asked),
             (Self::Expression(own, _), Self::Expression(other, _)) => own.as_str() == other.as_str(),
             (Self::Network(own), Self::Network(other)) => own.covers(other),
             (Self::Folder(own), Self::Folder(other)) => own.covers(other),
