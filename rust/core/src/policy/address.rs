@@ -4,12 +4,9 @@
 //! would connect to: the host of a URL, hexadecimal and shortened IPv4, IPv4 inside IPv6. Names of hosts are never an
 //! address: what they lead to is not known here, and may be something else by the time of the call.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use unicode_normalization::UnicodeNormalization;
-
-use crate::percent;
+use super::{readings, url};
 
 /// An IP network, such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +41,13 @@ impl Network {
         self.address.is_ipv4() == address.is_ipv4() && self.base(address) == self.base_of_own()
     }
 
+    /// Whether it holds an address and nothing else that packets may be for: an IPv6 address that carries an IPv4 one is
+    /// only in a network that begins where such addresses do.
+    pub(super) fn surely_contains(&self, address: IpAddr) -> bool {
+        let carries = |address| !embedded_ipv4(address).is_empty();
+        self.contains(address) && (!carries(address) || carries(self.address))
+    }
+
     /// Whether every address of another network is in this one.
     pub(super) fn covers(&self, other: &Self) -> bool {
         self.length <= other.length && self.contains(other.address)
@@ -75,32 +79,20 @@ pub(super) fn strictly(text: &str) -> Option<IpAddr> {
 
 /// The addresses that a text may be, or lead to as a URL.
 pub(super) fn widely(text: &str) -> Vec<IpAddr> {
-    let level: String = text.trim().nfkc().map(|c| if c == '\u{3002}' { '.' } else { c }).collect();
-    let decoded = percent::decoded(&level);
+    let readings = readings::of(text);
+    let hosts = readings.iter().flat_map(|reading| url::hosts(reading));
     let mut found = Vec::new();
-    for host in [Cow::Borrowed(&*level), decoded].iter().flat_map(|text| [text.trim(), host_of(text)]) {
-        let bare = host.trim_matches(['[', ']']).trim_end_matches('.');
-        let bare = bare.split_once('%').map_or(bare, |(address, _)| address);
-        if let Some(address) = strictly(bare).or_else(|| loose_ipv4(bare).map(IpAddr::V4)) {
+    for host in hosts.map(|host| host.trim_end_matches('.')) {
+        if let Some(address) = strictly(host).or_else(|| loose_ipv4(host).map(IpAddr::V4)) {
             found.push(address);
             found.extend(embedded_ipv4(address));
+            if address.is_unspecified() {
+                // To connect to no address in particular is to connect to the machine itself.
+                found.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+            }
         }
     }
     found
-}
-
-/// The host of a URL, or of `host:port`.
-fn host_of(text: &str) -> &str {
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest).trim_start_matches(['/', '\\']);
-    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    if let Some((inside, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        return inside;
-    }
-    match host.split_once(':') {
-        Some((name, port)) if !port.contains(':') => name,
-        _ => host,
-    }
 }
 
 /// IPv4 as `inet_aton` reads it: one to four numbers, decimal, octal or hexadecimal, the last one filling what is left.
@@ -127,18 +119,29 @@ fn loose_ipv4(text: &str) -> Option<Ipv4Addr> {
 }
 
 /// IPv4 that an IPv6 address carries, where packets to it may end up there.
-fn embedded_ipv4(address: IpAddr) -> Option<IpAddr> {
-    const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
-    let IpAddr::V6(address) = address else { return None };
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let last = || Ipv4Addr::from_bits(u32::from(g) << 16 | u32::from(h));
-    match [a, b, c, d, e, f] {
-        NAT64 => Some(last()),
-        [0, 0, 0, 0, 0, 0] if address != Ipv6Addr::LOCALHOST && !address.is_unspecified() => Some(last()),
-        [0x2002, b, c, ..] => Some(Ipv4Addr::from_bits(u32::from(b) << 16 | u32::from(c))),
-        _ => None,
-    }
-    .map(IpAddr::V4)
+fn embedded_ipv4(address: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(address) = address else { return Vec::new() };
+    let [_, b, c, .., g, h] = address.segments();
+    let last = (g, h);
+    let carried = match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => vec![last],
+        [0x64, 0xff9b, 1, d, e, f, ..] => local_nat64([d, e, f, g], last),
+        [0, 0, 0, 0, 0, 0, ..] if address != Ipv6Addr::LOCALHOST && !address.is_unspecified() => vec![last],
+        [0x2002, ..] => vec![(b, c)],
+        _ => Vec::new(),
+    };
+    let bits = |(high, low): (u16, u16)| u32::from(high) << 16 | u32::from(low);
+    carried.into_iter().map(|pair| IpAddr::V4(Ipv4Addr::from_bits(bits(pair)))).collect()
+}
+
+/// IPv4 behind a prefix of 96, 64, 56 or 48 bits of the operator's own choice (RFC 6052, section 2.2). Behind one of the
+/// shorter ones, eight bits that are zero stand in between, and zeros alone are none: they are behind the longest.
+fn local_nat64([d, e, f, g]: [u16; 4], last: (u16, u16)) -> Vec<(u16, u16)> {
+    let across = |high: u16, low: u16| high << 8 | low >> 8;
+    let shorter = [(across(e, f), across(f, g)), (across(d, 0) | e & 0xff, f), (d, across(e, f))];
+    let mut carried = vec![last];
+    carried.extend(shorter.into_iter().filter(|pair| *pair != (0, 0)));
+    carried
 }
 
 #[cfg(test)]
@@ -169,6 +172,9 @@ mod tests {
         for no_address in ["localhost", "10.1", "0x0a000001", "10.0.0.1:80", "[::1]", "010.0.0.1", " 10.0.0.1"] {
             assert_eq!(strictly(no_address), None, "{no_address}");
         }
+        let surely = |net: &str, address: &str| network(net).surely_contains(strictly(address).unwrap());
+        assert!(!surely("::/0", "64:ff9b:1::7f00:1") && surely("::/0", "2606:4700::1111"));
+        assert!(surely("64:ff9b::/96", "64:ff9b::808:808") && surely("2002:808::/32", "2002:808:808::"));
         assert!(network("10.0.0.0/8").covers(&network("10.1.0.0/16")));
         assert!(!network("10.1.0.0/16").covers(&network("10.0.0.0/8")));
     }
@@ -199,12 +205,57 @@ mod tests {
             "2002:7f00:1::",
             " 127.0.0.1\n",
             "HTTP://127.0.0.1",
+            "https://example.com\\@127.0.0.1/",
+            "https://example.com?@127.0.0.1/",
+            "https://127.0.\t0.1/",
+            "ht\ntps://127.0.0.1\r/",
+            "https://127.0.0.1\0.example.com/",
+            "https://127.0.0.1%00.example.com/",
+            "https://127.0.0.1 example.com/",
+            "https://12\u{ad}7.0.0.1/",
+            "https://127\u{200b}.0.0.1/",
+            "https://127.0.0.1\u{2060}/",
+            "https://127.0.0.1\u{180e}/",
+            "https://127.%C2%AD0.0.1/",
+            "https://a\u{2100}@127.0.0.1/",
+            "https://x@127.0.0.1:80:1/",
+            "https://127.0.0.1:80:1/",
+            "https://a@127.0.0.1@b/",
+            "https://[::ffff:127.0.0.1]:80:1/",
+            "::ffff:7f00:1:80:1:2:3",
+            "https://0/",
+            "https://0.0.0.0:80/",
+            "http://[::]/",
+            "[64:ff9b:1::7f00:1]",
+            "64:ff9b:1:0:7f:0:100:0",
+            "64:ff9b:1:7f:0:1::",
+            "64:ff9b:1:7f00:0:100::",
+            "::ffff:0:7f00:1",
+            "https://%2531%2532%2537.0.0.1/",
+            "https://%25252531%25252532%25252537.0.0.1/",
+            "https://%EF%BC%91%EF%BC%92%EF%BC%97.0.0.1/",
+            "http:127.0.0.1/",
+            "http:/127.0.0.1/",
+            "http:\\\\127.0.0.1/",
+            "http:////127.0.0.1/",
+            "HTTPS:2130706433",
+            "url:http://127.0.0.1/",
         ] {
             assert!(widely(spelling).into_iter().any(|address| local.contains(address)), "{spelling}");
         }
-        for other in
-            ["example.com", "127.0.0.1.example.com", "http://example.com/127.0.0.1", "", "256.0.0.1", "1.2.3.4.5"]
-        {
+        for other in [
+            "example.com",
+            "127.0.0.1.example.com",
+            "http://example.com/127.0.0.1",
+            "http://example.com/@127.0.0.1",
+            "",
+            "256.0.0.1",
+            "1.2.3.4.5",
+            "example.com:80",
+            "64:ff9b:1::808:808",
+            "2606:4700::1111",
+            "\u{200b}",
+        ] {
             assert!(!widely(other).into_iter().any(|address| local.contains(address)), "{other}");
         }
     }

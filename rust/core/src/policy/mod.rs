@@ -19,7 +19,9 @@ mod lint;
 mod path;
 mod possible;
 mod predicate;
+mod readings;
 mod selftest;
+mod url;
 
 pub use compiled::{ACTIONS, Decision, PolicySet};
 pub use evaluate::{AccessRequest, Evaluation, Explained};

@@ -1,9 +1,10 @@
 //! Folders, and the paths that lie in them.
 //!
-//! Read strictly, a path lies in a folder only if there is no doubt: absolute, without `..`, backslashes or escapes. Read
-//! widely, it does if some reading of it leads there: escapes undone, `..` walked, either slash, any case. Symbolic
-//! links are not known here.
+//! Read strictly, a path lies in a folder only if there is no doubt: absolute, without `..`, backslashes, escapes, control
+//! and invisible characters. Read widely, it does if some reading of it leads there: escapes undone, `..` walked, either
+//! slash, any case, cut at a NUL. Symbolic links are not known here.
 
+use super::readings;
 use crate::percent;
 
 /// A folder, as an absolute path.
@@ -28,9 +29,12 @@ impl Folder {
 
     /// Whether some reading of a path lies in the folder.
     pub(super) fn holds_widely(&self, path: &str) -> bool {
-        let once = percent::decoded(path);
-        let twice = percent::decoded(&once);
-        [path, &once, &twice].into_iter().any(|reading| self.may_hold(reading))
+        // For what is written in C a path ends at the first NUL.
+        let whole_and_cut = |reading: &String| {
+            let cut = reading.split_once('\0').is_some_and(|(path, _)| self.may_hold(path));
+            cut || self.may_hold(reading)
+        };
+        readings::of(path).iter().any(whole_and_cut)
     }
 
     /// Whether every path of another folder is in this one.
@@ -72,7 +76,7 @@ fn parts_of(path: &str) -> Vec<&str> {
 
 /// Whether others may read a path differently.
 fn doubtful(path: &str) -> bool {
-    path.contains(['\\', '\0']) || *percent::decoded(path) != *path
+    path.contains(|c: char| c == '\\' || readings::is_dropped(c)) || *percent::decoded(path) != *path
 }
 
 /// `//host/x` and `/x` -> `/x`.
@@ -110,6 +114,9 @@ mod tests {
             "/srv/data/..\\x",
             "/srv/data/%2e%2e/x",
             "/srv/data/a\0",
+            "/srv/data/a\n",
+            "/srv/data/\u{200b}a",
+            "/srv/data/%25252e%25252e/x",
             "",
         ] {
             assert!(!folder.holds_strictly(doubtful), "{doubtful}");
@@ -138,6 +145,12 @@ mod tests {
             "../../etc/passwd",
             "a/../../x",
             "/etc/passwd\0.png",
+            "/etc\0.png",
+            "/etc%00.png",
+            "/srv/%25252e%25252e/etc/passwd",
+            "/%25252565tc/passwd",
+            "/e\u{200b}tc/passwd",
+            "／etc／passwd",
         ] {
             assert!(folder.holds_widely(inside), "{inside}");
         }

@@ -3,11 +3,14 @@
 //! A test is read so that doubt never helps the agent: an `allow` rule asks for what is certain, any other rule holds
 //! for what may be. In a list an `allow` rule asks it of every element, any other rule of one.
 
+use std::net::IpAddr;
+
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::address::{Network, strictly, widely};
 use super::path::Folder;
+use super::url;
 use crate::glob::Glob;
 
 /// How large one compiled expression may be, in bytes.
@@ -36,10 +39,42 @@ pub(super) struct ArgumentCondition {
 #[derive(Debug, Clone)]
 enum Test {
     Equals(Value),
-    Pattern(Glob),
-    Expression(Regex),
+    Pattern(Glob, Form),
+    Expression(Regex, Form),
     Network(Network),
     Folder(Folder),
+}
+
+/// What a pattern asks of the spelling of a text that it matches, where it is read strictly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Nothing.
+    Any,
+    /// Names a URL, so that the text has to be one that everybody reads alike.
+    Url { may_name_user: bool },
+}
+
+impl Form {
+    fn of(pattern: &str) -> Self {
+        let names_url = pattern.contains("://") || pattern.contains(r":\/\/");
+        if names_url { Self::Url { may_name_user: pattern.contains('@') } } else { Self::Any }
+    }
+
+    /// Whether it admits every text that another form does.
+    fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Url { .. }, Self::Any) => false,
+            (Self::Url { may_name_user: own }, Self::Url { may_name_user: other }) => own || !other,
+        }
+    }
+
+    fn admits(self, text: &str, reading: Reading) -> bool {
+        match (self, reading) {
+            (Self::Url { may_name_user }, Reading::Strict) => url::is_plain(text, may_name_user),
+            _ => true,
+        }
+    }
 }
 
 impl ArgumentCondition {
@@ -99,10 +134,13 @@ impl Test {
     fn is_met(&self, value: &Value, reading: Reading) -> bool {
         match (self, value.as_str(), reading) {
             (Self::Equals(wanted), ..) => same(wanted, value),
+            (Self::Network(net), None, Reading::Wide) => number(value).into_iter().any(|ip| net.contains(ip)),
             (_, None, _) => false,
-            (Self::Pattern(glob), Some(text), _) => glob.matches(text),
-            (Self::Expression(regex), Some(text), _) => regex.is_match(text),
-            (Self::Network(net), Some(text), Reading::Strict) => strictly(text).is_some_and(|ip| net.contains(ip)),
+            (Self::Pattern(glob, form), Some(text), _) => glob.matches(text) && form.admits(text, reading),
+            (Self::Expression(regex, form), Some(text), _) => regex.is_match(text) && form.admits(text, reading),
+            (Self::Network(net), Some(text), Reading::Strict) => {
+                strictly(text).is_some_and(|ip| net.surely_contains(ip))
+            }
             (Self::Network(net), Some(text), Reading::Wide) => widely(text).into_iter().any(|ip| net.contains(ip)),
             (Self::Folder(folder), Some(text), Reading::Strict) => folder.holds_strictly(text),
             (Self::Folder(folder), Some(text), Reading::Wide) => folder.holds_widely(text),
@@ -111,8 +149,8 @@ impl Test {
 
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Pattern(own), Self::Pattern(other)) => own.covers(other),
-            (Self::Expression(own), Self::Expression(other)) => own.as_str() == other.as_str(),
+            (Self::Pattern(own, form), Self::Pattern(other, asked)) => own.covers(other) && form.covers(*asked),
+            (Self::Expression(own, _), Self::Expression(other, _)) => own.as_str() == other.as_str(),
             (Self::Network(own), Self::Network(other)) => own.covers(other),
             (Self::Folder(own), Self::Folder(other)) => own.covers(other),
             (own, Self::Equals(value)) if !value.is_array() => own.is_met(value, Reading::Strict),
@@ -120,6 +158,11 @@ impl Test {
             _ => false,
         }
     }
+}
+
+/// The addresses that a number may be. 2130706433.0 is written without the point.
+fn number(value: &Value) -> Vec<IpAddr> {
+    value.as_f64().map_or_else(Vec::new, |number| widely(&number.to_string()))
 }
 
 fn check_pointer(pointer: &str) -> Result<(), String> {
@@ -133,7 +176,7 @@ fn check_pointer(pointer: &str) -> Result<(), String> {
 fn parse_test(written: &Value, tests: &mut Vec<Test>) -> Result<(), String> {
     let fields = match written {
         Value::String(pattern) => {
-            tests.push(Test::Pattern(Glob::new(pattern)));
+            tests.push(Test::Pattern(Glob::new(pattern), Form::of(pattern)));
             return Ok(());
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {
@@ -151,7 +194,10 @@ fn parse_test(written: &Value, tests: &mut Vec<Test>) -> Result<(), String> {
     };
     match kind.as_str() {
         "equals" => tests.push(Test::Equals(value.clone())),
-        "regex" => tests.push(Test::Expression(expression(text(kind, value)?)?)),
+        "regex" => {
+            let written = text(kind, value)?;
+            tests.push(Test::Expression(expression(written)?, Form::of(written)));
+        }
         "cidr" => each(kind, value, |text| Network::parse(text).map(Test::Network), tests)?,
         "pathPrefix" => each(kind, value, |text| Folder::parse(text).map(Test::Folder), tests)?,
         _ => return Err(TESTS.to_owned()),
