@@ -104,7 +104,7 @@ def _secret() -> str:
 
 def _problem_with(text: str) -> str | None:
     """Why the service would refuse a token in this environment; `None` if it would not."""
-    from kalguard.sidecar.app import keyring_for
+    from kalguard.sidecar.keys import keyring_for
 
     in_force = settings()
     try:

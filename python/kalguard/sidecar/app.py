@@ -8,7 +8,6 @@ import asyncio
 import gc
 import logging
 import os
-import secrets
 import signal
 import threading
 import time
@@ -26,38 +25,35 @@ from litestar.types import Receive, Scope, Send
 from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.memory import MemoryCounters
-from kalguard.counters.redis import RedisStore
 from kalguard.counters.replicas import ReplicaCounters
 from kalguard.counters.tally import InstanceTally
 from kalguard.counters.workers import WorkerCounters, uptime
-from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
+from kalguard.decision.identity import Identity
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.pipeline import Pipeline
 from kalguard.decision.quota import DailyQuota
 from kalguard.decision.registration import RegisteredTools, Registrations
-from kalguard.errors import AuditUnavailable, ConfigError, Unavailable
+from kalguard.errors import AuditUnavailable, Unavailable
 from kalguard.records.audit import AuditLog, AuditSink
 from kalguard.sidecar.audit import audit_log, audit_work, sink_for
 from kalguard.sidecar.background import Repeated
 from kalguard.sidecar.errors import exception_handlers
 from kalguard.sidecar.folders import FolderWatch
 from kalguard.sidecar.health import PolicyInForce, health_handlers
+from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, MAIN_PID, TOOLS_FILE
+from kalguard.sidecar.keys import keyring_for
 from kalguard.sidecar.load import Load
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.openapi import openapi_handler
 from kalguard.sidecar.operator import OperatorFiles
 from kalguard.sidecar.routes import CheckRoute, check_routes
+from kalguard.sidecar.store import shared_store
 from kalguard.sidecar.traces import Traces
 from kalguard.sidecar.traces import start as start_traces
 from kalguard.toolstore.memory import MemoryRegistrations
 from kalguard.toolstore.redis import RedisRegistrations
 from kalguard.toolstore.workers import SharedRegistrations
 
-MAIN_PID = "SIDECAR_MAIN_PID"  # environment variable with the process id of the main process
-COUNTERS = "SIDECAR_COUNTERS"  # environment variable with the path of the table of counts
-INSTANCE = "SIDECAR_INSTANCE"  # environment variable with the name of this instance among replicas
-DRAIN_MARKER = "SIDECAR_DRAIN_MARKER"  # environment variable with the path of a file that exists while draining
-TOOLS_FILE = "SIDECAR_TOOLS_FILE"  # environment variable with the path of the file that registered tools are kept in
 PARENT_SECONDS = 0.5
 DRAIN_LOOK_SECONDS = 0.1
 LARGE_BODY_THREADS = 2
@@ -182,34 +178,6 @@ def build(
         openapi_config=None,
         logging_config=None,
     )
-
-
-def keyring_for(settings: Settings) -> Keyring:
-    """The keys that tokens are verified with. Raises `ConfigError` naming the variable."""
-    if settings.token_secret is not None:
-        try:
-            return SecretKeyring(settings.token_secret)
-        except ConfigError as error:
-            raise ConfigError([f"KALGUARD_TOKEN_SECRET: the value given {error}"]) from None
-    if settings.token_jwks_path is not None:
-        variable = "KALGUARD_TOKEN_JWKS_PATH"
-        try:
-            return JwksKeyring(Path(settings.token_jwks_path).read_bytes())
-        except OSError as error:
-            raise ConfigError([f"{variable}: `{settings.token_jwks_path}` cannot be read: {error.strerror}"]) from None
-        except ConfigError as error:
-            raise ConfigError([f"{variable}: `{settings.token_jwks_path}` {error}"]) from None
-    return UnverifiedKeyring() if settings.insecure_unsigned_tokens else ClosedKeyring()
-
-
-def shared_store(settings: Settings) -> RedisStore | None:
-    """The store that replicas share, not yet connected to. Raises `ConfigError` naming the variable."""
-    if settings.redis_url is None:
-        return None
-    try:
-        return RedisStore(settings.redis_url, instance=os.environ.get(INSTANCE) or secrets.token_hex(8))
-    except ConfigError as error:
-        raise ConfigError([f"KALGUARD_REDIS_URL: the value given {error}"]) from None
 
 
 def _shared_counters(

@@ -21,10 +21,11 @@ from kalguard.config import Settings
 from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
 from kalguard.sidecar import traces
-from kalguard.sidecar.app import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE, keyring_for, shared_store
 from kalguard.sidecar.audit import signing_key
 from kalguard.sidecar.drain import drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
+from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE
+from kalguard.sidecar.keys import keyring_for
 from kalguard.sidecar.logs import configure, log_config
 from kalguard.sidecar.respawns import Respawns
 from kalguard.sidecar.tls import CertificateWatch, check_pair
@@ -142,7 +143,11 @@ def check(settings: Settings) -> None:
     keyring_for(settings)
     signing_key(settings)
     plain_firewall(settings)
-    shared_store(settings)
+    if settings.redis_url is not None:
+        # Imported only where it is needed, as most is here: this process has no requests to answer, and is waited for.
+        from kalguard.sidecar.store import shared_store
+
+        shared_store(settings)
     traces.check(os.environ)
     if settings.tls_cert_path is not None and settings.tls_key_path is not None:
         check_pair(settings.tls_cert_path, settings.tls_key_path)
