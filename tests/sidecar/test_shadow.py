@@ -60,11 +60,11 @@ def test_health_names_both_policies(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", ["", "{", '{"rules": [{"id": "x"}]}'])
 def test_a_shadow_that_cannot_be_used_is_told_and_changes_nothing(tmp_path: Path, bad: str) -> None:
     target, sink, _ = service(tmp_path, ALLOW, bad)
-    start_and_end(target)
     assert call(target).status == 200
-    assert [record["type"] for record in records(sink)] == ["policy_error", "audit_closed", "prompt_allowed"]
-    assert records(sink)[0]["metadata"]["file"] == "policy_shadow"
     health = call(target, "/health", b"", method="GET", headers={})
+    start_and_end(target)
+    assert [record["type"] for record in records(sink)] == ["prompt_allowed", "policy_error", "audit_closed"]
+    assert records(sink)[1]["metadata"]["file"] == "policy_shadow"
     assert (health.status, "shadowPolicy" in health.body) == (200, False)
 
 
