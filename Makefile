@@ -58,7 +58,7 @@ rust-test: build
 	cargo test --release --package kalguard-core --package kalguard-audit --locked --quiet
 
 python-test: build services
-	$(BIN)/pytest
+	$(BIN)/python -m tests.halves
 
 services: .services/redis-server .services/promtool
 
