@@ -75,4 +75,4 @@ def test_a_wrong_import_would_be_noticed() -> None:
 
 def test_only_the_app_builds_the_object_graph() -> None:
     builders = [module for module in modules() if "decision.pipeline" in set(imports_of(module))]
-    assert sorted(builders) == ["sidecar.app", "sidecar.background", "sidecar.operator", "sidecar.routes"]
+    assert sorted(builders) == ["sidecar.app", "sidecar.routes"]

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from kalguard._core import Arguments, Evaluation, PanicException
+from kalguard._core import Arguments, Evaluation
 from kalguard.decision.firewall import Firewall
 from kalguard.decision.identity import Identity
 from kalguard.decision.limits import ToolLimits
@@ -41,11 +41,11 @@ from kalguard.decision.model import (
 from kalguard.decision.policy import Policy, attributes_of
 from kalguard.decision.quota import DailyQuota
 from kalguard.decision.registration import Definition, RegisteredTools, Registration
+from kalguard.decision.unforeseen import UNFORESEEN
 from kalguard.errors import Refusal
 from kalguard.wire.codes import ErrorCode
 
 _log = logging.getLogger(__name__)
-UNFORESEEN = (Exception, PanicException)  # what a guard has to catch so that nothing gets past it
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]  # calls a function, here or elsewhere
 _T = TypeVar("_T")
 _POLICY_CODES = {"require_approval": ErrorCode.REQUIRE_APPROVAL}

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from kalguard.decision.pipeline import UNFORESEEN
+from kalguard.decision.unforeseen import UNFORESEEN
 
 AFTER_ERROR_SECONDS = 0.5
 _log = logging.getLogger(__name__)

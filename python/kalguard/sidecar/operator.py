@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from kalguard.config import Settings
 from kalguard.decision.firewall import ClosedFirewall, Firewall, PromptFirewall
 from kalguard.decision.mediator import Tools, any_tool, load_tools, no_tool
-from kalguard.decision.pipeline import UNFORESEEN
 from kalguard.decision.policy import Policy, default_policy, load_policy
 from kalguard.decision.revocation import Revocations, load_revocations, unknown_revocations
+from kalguard.decision.unforeseen import UNFORESEEN
 from kalguard.errors import AuditUnavailable
 from kalguard.records.audit import AuditLog
 from kalguard.sidecar.files import Change, LiveFile

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from cryptography.x509 import load_pem_x509_certificates
 
+from kalguard.decision.unforeseen import UNFORESEEN
 from kalguard.errors import ConfigError
 
 LOOK_SECONDS = 2.0
@@ -90,12 +91,16 @@ class CertificateWatch:
         return True
 
     def _run(self, renewed: Callable[[], None]) -> None:
+        works = True
         while not self._stopped.wait(LOOK_SECONDS):
             try:
                 if self.look():
                     renewed()
-            except Exception:  # noqa: BLE001 - who looks no more would let the certificate expire
-                _log.exception("certificate cannot be looked at; the one before stays in force")
+                works = True
+            except UNFORESEEN as error:  # nothing is decided here; who looks no more would let the certificate expire
+                if works:
+                    _log.error("certificate cannot be looked at; the one before stays in force", exc_info=error)
+                works = False
 
     def _take_up(self, pair: _Pair) -> None:
         new = (self.paths[0].with_suffix(".new"), self.paths[1].with_suffix(".new"))
