@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None
     cloud_url: str
     cloud_sync_interval_ms: int
+    cloud_key_overlap_s: int
+    state_dir: str | None
     redis_url: str | None
     limits_on_store_loss: str
 
@@ -337,7 +339,7 @@ VARIABLES: tuple[Variable, ...] = (
         None,
         "a key that starts with kg_live_ or kg_test_",
         _api_key,
-        "Key for KalGuard Cloud. Not in use yet: this version works local-only and says so at start",
+        "Key for KalGuard Cloud: plan, signing key and revocations come from there. Unset: local-only",
         secret=True,
     ),
     Variable(
@@ -353,6 +355,19 @@ VARIABLES: tuple[Variable, ...] = (
         "a whole number from 10000 to 600000",
         _whole(10_000, 600_000),
         "How often the licence is fetched from KalGuard Cloud",
+    ),
+    Variable(
+        "KALGUARD_CLOUD_KEY_OVERLAP_S",
+        "3600",
+        "a whole number from 0 to 604800",
+        _whole(0, 604_800),
+        "How long in seconds tokens of the signing key before stay good when KalGuard Cloud names another",
+    ),
+    Variable(
+        "KALGUARD_STATE_DIR",
+        None,
+        *_PATH,
+        "Folder of this instance alone for licence, counts of the day and usage events. Unset: they end with it",
     ),
     Variable(
         "KALGUARD_REDIS_URL",
@@ -446,6 +461,9 @@ def _conflicts(values: Mapping[str, Any]) -> list[str]:
     has_keys = values["token_secret"] is not None or values["token_jwks_path"] is not None
     if values["insecure_unsigned_tokens"] and has_keys:
         problems.append("KALGUARD_INSECURE_UNSIGNED_TOKENS: cannot be combined with a secret or key set")
+    if values["insecure_unsigned_tokens"] and values["api_key"] is not None:
+        # Without Cloud's key every token would pass: losing Cloud would open the door.
+        problems.append("KALGUARD_INSECURE_UNSIGNED_TOKENS: cannot be combined with KALGUARD_API_KEY")
     return problems
 
 
@@ -458,9 +476,19 @@ def _warnings(given: Mapping[str, str], settings: Settings) -> list[str]:
         warnings.append("KALGUARD_BLOCKED_PHRASES: has no effect with KALGUARD_DISABLE_CONTENT_CHECK=true")
     if settings.limits_on_store_loss != "local" and settings.redis_url is None:
         warnings.append("KALGUARD_LIMITS_ON_STORE_LOSS: has no effect without KALGUARD_REDIS_URL")
-    if settings.api_key is not None:
-        warnings.append("KALGUARD_API_KEY: the connection to KalGuard Cloud is not in this version; working local-only")
+    if settings.state_dir is not None and settings.api_key is None:
+        warnings.append("KALGUARD_STATE_DIR: has no effect without KALGUARD_API_KEY")
+    if settings.api_key is not None and settings.token_jwks_path is not None:
+        warnings.append("KALGUARD_TOKEN_JWKS_PATH: tokens are verified with it alone; KalGuard Cloud's key is not used")
+    if settings.api_key is not None and not _is_private(settings.cloud_url):
+        warnings.append("KALGUARD_CLOUD_URL: is not https; the API key and signing keys can be read on the way")
     return warnings
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can read what is sent there."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def _is_kubernetes(name: str, value: str) -> bool:

@@ -169,9 +169,27 @@ def test_the_variables_of_the_sdk_are_no_surprise() -> None:
     assert loaded(sidecar_url="http://localhost:9292", agent_token="x").warnings == []
 
 
-def test_an_api_key_says_that_it_has_no_effect_yet() -> None:
-    (warning,) = loaded(api_key="kg_live_abc").warnings
-    assert "local-only" in warning
+def test_an_api_key_and_unsigned_tokens_do_not_go_together() -> None:
+    (problem,) = problems(api_key="kg_live_abc", insecure_unsigned_tokens="true")
+    assert problem == "KALGUARD_INSECURE_UNSIGNED_TOKENS: cannot be combined with KALGUARD_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("variable", "variables"),
+    [
+        ("KALGUARD_CLOUD_URL", {"api_key": "kg_live_abc", "cloud_url": "http://cloud.example"}),
+        ("KALGUARD_TOKEN_JWKS_PATH", {"api_key": "kg_live_abc", "token_jwks_path": "keys.json"}),
+        ("KALGUARD_STATE_DIR", {"state_dir": "/var/lib/kalguard"}),
+    ],
+)
+def test_what_has_an_odd_effect_with_cloud_is_a_warning(variable: str, variables: dict[str, str]) -> None:
+    (warning,) = loaded(**variables).warnings
+    assert warning.startswith(f"{variable}: ")
+
+
+def test_an_api_key_alone_is_nothing_to_be_warned_of() -> None:
+    assert loaded(api_key="kg_live_abc").warnings == []
+    assert loaded(api_key="kg_live_abc", cloud_url="http://127.0.0.1:8000").warnings == []
 
 
 def test_blocked_phrases_are_split_and_trimmed() -> None:

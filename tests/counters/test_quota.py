@@ -11,11 +11,12 @@ import pytest
 from kalguard.counters.memory import MemoryCounters
 from kalguard.counters.redis import RedisStore
 from kalguard.counters.replicas import ReplicaCounters
-from kalguard.counters.tally import InstanceTally
-from kalguard.counters.workers import WorkerCounters, make_table, uptime
+from kalguard.counters.workers import uptime
 from kalguard.decision.model import LimitState
-from kalguard.decision.quota import DAY_SECONDS, DailyQuota
+from kalguard.decision.quota import DAY_SECONDS, PlanLimits, PlanQuota
 from kalguard.errors import Unavailable
+from kalguard.ledger.day import DayAccount
+from kalguard.ledger.file import BUFFER_BYTES, make_ledger, temporary_ledger
 from tests.counters.test_replicas import Watcher, patiently
 from tests.redis import RedisServer, redis_server
 from tests.support import ROOT
@@ -50,8 +51,14 @@ class Instance:
         self.shared = None
         if self.store is not None:
             self.shared = ReplicaCounters(self.store, own, closed=closed, watcher=Watcher())
-        self.tally = InstanceTally(own)
-        self.quota = DailyQuota(self.tally, allowance=lambda: self.allowance, leases=self.shared, clock=self.clock)
+        self.agents: int | None = None
+        self.account = DayAccount(temporary_ledger())
+        self.quota = PlanQuota(
+            self.account,
+            limits=lambda: PlanLimits(self.allowance, self.agents),
+            shared=self.shared,
+            clock=self.clock,
+        )
 
     async def connect(self, replicas: int = 1) -> None:
         assert self.store is not None
@@ -61,8 +68,8 @@ class Instance:
 
     async def allowed(self, checks: int) -> int:
         """How many of so many checks at once are allowed."""
-        states = await asyncio.gather(*(self.quota.take() for _ in range(checks)))
-        return sum(state is not None and not state.exceeded for state in states)
+        taken = await asyncio.gather(*(self.quota.take("agent-1") for _ in range(checks)))
+        return sum(one.daily is not None and not one.daily.exceeded for one in taken)
 
     async def stop(self) -> None:
         await self.quota.close()
@@ -71,7 +78,7 @@ class Instance:
 
 
 def take(instance: Instance) -> LimitState | None:
-    return asyncio.run(instance.quota.take())
+    return asyncio.run(instance.quota.take("agent-1")).daily
 
 
 def leased(redis: RedisServer) -> int:
@@ -99,8 +106,11 @@ def test_what_remains_is_told() -> None:
     assert [state.remaining for state in told if state is not None] == [2, 1, 0, 0]
 
 
-def test_without_an_allowance_nothing_is_counted_and_none_is_none() -> None:
-    assert take(Instance(None)) is None
+def test_without_an_allowance_there_is_no_limit_but_a_count_and_none_is_none() -> None:
+    one = Instance(None)
+    assert take(one) is None
+    one.allowance = 1  # which may come later in the day
+    assert asyncio.run(one.allowed(1)) == 0
     assert asyncio.run(Instance(0).allowed(3)) == 0
 
 
@@ -128,38 +138,25 @@ def test_a_clock_set_back_over_midnight_does_not_give_the_day_again() -> None:
 
 
 def test_worker_processes_share_the_count(tmp_path: Path) -> None:
-    make_table(tmp_path / "counters")
+    make_ledger(tmp_path / "ledger", BUFFER_BYTES)
     code = """
 import asyncio, sys
 from pathlib import Path
-from kalguard.counters.tally import InstanceTally
-from kalguard.counters.workers import WorkerCounters
-from kalguard.decision.quota import DailyQuota
-tally = InstanceTally(WorkerCounters(Path(sys.argv[1])))
-quota = DailyQuota(tally, allowance=lambda: 100, leases=None, clock=lambda: 1.7e9)
+from kalguard.ledger.day import DayAccount
+from kalguard.ledger.file import LedgerFile
+from kalguard.decision.quota import PlanLimits, PlanQuota
+account = DayAccount(LedgerFile(Path(sys.argv[1])))
+quota = PlanQuota(account, limits=lambda: PlanLimits(100), shared=None, clock=lambda: 1.7e9)
 async def run():
-    states = await asyncio.gather(*(quota.take() for _ in range(60)))
-    print(sum(not state.exceeded for state in states))
+    taken = await asyncio.gather(*(quota.take("agent-1") for _ in range(60)))
+    print(sum(not one.daily.exceeded for one in taken))
 asyncio.run(run())
 """
     workers = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "counters")], stdout=subprocess.PIPE, cwd=ROOT)
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "ledger")], stdout=subprocess.PIPE, cwd=ROOT)
         for _ in range(3)
     ]
     assert sum(int(process.communicate(timeout=30)[0]) for process in workers) == 100
-
-
-def test_the_windows_and_the_day_do_not_touch_each_other(tmp_path: Path) -> None:
-    make_table(tmp_path / "counters", slots=16)
-    counters = WorkerCounters(tmp_path / "counters")
-    secret = counters._secret
-    quota = DailyQuota(InstanceTally(counters), allowance=lambda: 2**40, leases=None, clock=Clock())
-    counters.tally[1] = 2**33
-    counters.tally[0] = 20_000
-    state = asyncio.run(quota.take())
-    assert state is not None
-    assert state.remaining == 2**40 - 2**33 - 1
-    assert WorkerCounters(tmp_path / "counters")._secret == secret
 
 
 def test_several_instances_never_get_more_than_the_allowance_together_and_all_of_it_in_the_end(
@@ -188,7 +185,7 @@ def test_most_checks_need_no_round_trip_and_a_clean_stop_returns_the_rest(redis:
         asked = redis.client.info("commandstats")["cmdstat_hvals"]["calls"] - before
         assert asked == 10  # leases of 10
         assert leased(redis) == 100
-        state = await other.quota.take()
+        state = (await other.quota.take("agent-1")).daily
         assert state is not None
         assert state.remaining == 20_000 - 110 + 9
         await one.stop()
@@ -250,7 +247,7 @@ def test_closed_uses_up_its_lease_and_then_denies(redis: RedisServer) -> None:
         redis.kill()
         assert await one.allowed(2) == 2
         with pytest.raises(Unavailable):
-            await one.quota.take()
+            await one.quota.take("agent-1")
         await one.stop()
 
     asyncio.run(run())

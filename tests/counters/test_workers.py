@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from kalguard.counters import ring
-from kalguard.counters.workers import LOCK_SECONDS, WorkerCounters, make_table
+from kalguard.counters.workers import WorkerCounters, make_table
 from kalguard.decision.limits import Limit, Taken
 from kalguard.decision.model import LimitName
 from kalguard.errors import Unavailable
+from kalguard.mapped import LOCK_SECONDS
 from tests.counters.plain import PlainCounters
 from tests.support import ROOT
 
@@ -205,7 +206,7 @@ def test_just_after_the_start_of_the_machine_the_table_is_not_full(path: Path) -
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(bytes(100_000))
-    with pytest.raises(ValueError, match="not a table"):
+    with pytest.raises(ValueError, match="of another kind"):
         WorkerCounters(tmp_path / "other")
 
 

@@ -17,7 +17,7 @@ from kalguard.decision import identity
 from kalguard.decision.identity import ClosedKeyring, Identity, JwksKeyring, Keyring, SecretKeyring, UnverifiedKeyring
 from kalguard.decision.model import Principal
 from kalguard.errors import AuthFailed, ConfigError, TokenRevoked
-from tests.support import SECRET, claims, token, token_with_header
+from tests.support import SECRET, always, claims, token, token_with_header
 
 RSA, EC, ED = RSAKey.generate_key(2048), ECKey.generate_key("P-256"), OKPKey.generate_key("Ed25519")
 
@@ -31,7 +31,8 @@ class Clock:
 
 
 def verifier(keyring: Keyring, *, leeway: int = 0) -> Identity:
-    return Identity(keyring, clock=Clock(1000.0), leeway_seconds=leeway, revoked=lambda: frozenset[str]().__contains__)
+    nothing = frozenset[str]().__contains__
+    return Identity(always(keyring), clock=Clock(1000.0), leeway_seconds=leeway, revoked=always(nothing))
 
 
 def accept(checked: Identity, text: str | None) -> Principal:
@@ -129,7 +130,7 @@ def test_times_are_kept_to_the_second(changes: dict[str, Any], leeway: int, pass
 
 def test_a_remembered_token_still_expires() -> None:
     clock = Clock(1000.0)
-    checked = Identity(SecretKeyring(SECRET), clock=clock, revoked=lambda: frozenset[str]().__contains__)
+    checked = Identity(always(SecretKeyring(SECRET)), clock=clock, revoked=lambda: frozenset[str]().__contains__)
     text = timed()
     assert accept(checked, text) == accept(checked, text)
     clock.now = 1100.0
@@ -139,7 +140,7 @@ def test_a_remembered_token_still_expires() -> None:
 
 def test_a_remembered_token_can_still_be_revoked() -> None:
     revoked: set[str] = set()
-    checked = Identity(SecretKeyring(SECRET), clock=Clock(1000.0), revoked=lambda: revoked.__contains__)
+    checked = Identity(always(SecretKeyring(SECRET)), clock=Clock(1000.0), revoked=lambda: revoked.__contains__)
     text = timed()
     accept(checked, text)
     revoked.add(hashlib.sha256(text.encode()).hexdigest())
@@ -198,7 +199,7 @@ def test_revoking_a_token_revokes_the_twin_that_its_holder_can_make() -> None:
     for withdrawn in (text, twin):
         digest = hashlib.sha256(withdrawn.encode()).hexdigest()
         revoked = partial(getattr, frozenset({digest}), "__contains__")
-        checked = Identity(JwksKeyring(key_set((EC, None))), clock=Clock(1000.0), revoked=revoked)
+        checked = Identity(always(JwksKeyring(key_set((EC, None)))), clock=Clock(1000.0), revoked=revoked)
         for presented in (text, twin):
             with pytest.raises(TokenRevoked):
                 accept(checked, presented)

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from kalguard._core import PanicException
 from kalguard.counters.memory import MemoryCounters
-from kalguard.counters.tally import InstanceTally
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.identity import Identity, SecretKeyring
 from kalguard.decision.limits import ToolLimits
@@ -19,12 +18,14 @@ from kalguard.decision.mediator import any_tool
 from kalguard.decision.model import Check, PromptRequest, TextSlot, ToolCall, Verdict
 from kalguard.decision.pipeline import Admission, Pipeline
 from kalguard.decision.policy import default_policy
-from kalguard.decision.quota import DailyQuota
+from kalguard.decision.quota import NoQuota, PlanLimits, PlanQuota
 from kalguard.decision.registration import RegisteredTools
 from kalguard.errors import BadRequest
+from kalguard.ledger.day import DayAccount
+from kalguard.ledger.file import temporary_ledger
 from kalguard.toolstore.memory import MemoryRegistrations
 from kalguard.wire.codes import ErrorCode
-from tests.support import SECRET, token
+from tests.support import SECRET, always, token
 
 PROMPT = PromptRequest(
     messages=[{}], slots=[TextSlot(message=0, path=("content",), role="user", text="hello")], metadata={}
@@ -33,20 +34,22 @@ FIREWALL = PromptFirewall(FirewallOptions())
 CALL = ToolCall(name="t", arguments=b"{}", argument_count=0, metadata={})
 
 
-def quota(allowance: int | None) -> DailyQuota:
-    tally = InstanceTally(MemoryCounters(lambda: 0.0))
-    return DailyQuota(tally, allowance=lambda: allowance, leases=None, clock=lambda: 0.0)
+def quota(allowance: int | None) -> PlanQuota:
+    account = DayAccount(temporary_ledger())
+    return PlanQuota(account, limits=lambda: PlanLimits(allowance), shared=None, clock=lambda: 0.0)
 
 
 def pipeline(**changes: Any) -> Pipeline:
     parts: dict[str, Any] = {
-        "identity": Identity(SecretKeyring(SECRET), clock=time.time, revoked=lambda: frozenset[str]().__contains__),
+        "identity": Identity(
+            always(SecretKeyring(SECRET)), clock=time.time, revoked=lambda: frozenset[str]().__contains__
+        ),
         "policy": lambda: default_policy(deny=False),
         "shadow": lambda: None,
         "tools": any_tool,
         "firewall": lambda: FIREWALL,
         "limits": ToolLimits(MemoryCounters(lambda: 0.0), per_agent=None, clock=lambda: 0.0),
-        "quota": quota(None),
+        "quota": NoQuota(),
         "registered": RegisteredTools(MemoryRegistrations()),
         "clock": lambda: 0.0,
         **changes,

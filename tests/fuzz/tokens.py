@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["kalguard.decision.identity", "joserfc"
     from kalguard.errors import AuthFailed
 
 from tests.fuzz.engine import fuzz
-from tests.support import SECRET, claims, signed_with_hmac
+from tests.support import SECRET, always, claims, signed_with_hmac
 
 DICTIONARY = (
     *('"alg"', '"HS256"', '"none"', '"RS256"', '"ES256"', '"EdDSA"', '"kid"', '"crit"', '"b64"', '"jwk"', '"jku"'),
@@ -50,7 +50,7 @@ class Target:
         ]
         rings: list[Keyring] = [SecretKeyring(SECRET), JwksKeyring(document), UnverifiedKeyring()]
         self.secret, self.key_set, self.unverified = (
-            Identity(ring, clock=time.time, revoked=lambda: lambda _: False) for ring in rings
+            Identity(always(ring), clock=time.time, revoked=lambda: lambda _: False) for ring in rings
         )
 
     def __call__(self, data: bytes) -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import time
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import msgspec
 import pytest
 
 from kalguard.decision.model import Check, Principal, Verdict
-from kalguard.decision.quota import DailyQuota
 from kalguard.records.audit import AuditLog
 from kalguard.records.sinks import MemorySink
 from kalguard.records.usage import usage_event
 from kalguard.sidecar.respond import MAX_FINDINGS
 from kalguard.wire.codes import ErrorCode
-from tests.support import ATTACK, GOOD_PROMPT, app, bearer, call, records, token
+from tests.support import ATTACK, GOOD_PROMPT, app, app_with, bearer, call, plan_of, records, token
 
 PROMPT, TOOL = "/v1/prompt/check", "/v1/tool/check"
 OPEN = {"policy_default_deny": "false"}
@@ -61,12 +59,9 @@ def test_every_check_leaves_one_record_of_its_type(
     assert recorded(path, body, headers=headers)["type"] == kind
 
 
-def test_a_check_that_the_plan_s_day_has_no_room_for_is_on_record_and_answered_as_such(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("kalguard.sidecar.app.DailyQuota", partial(_with_an_allowance, DailyQuota))
+def test_a_check_that_the_plan_s_day_has_no_room_for_is_on_record_and_answered_as_such(tmp_path: Path) -> None:
     sink = MemorySink()
-    served = app(sink, **OPEN)
+    served = app_with(plan_of(tmp_path, checks_per_day=1), sink, **OPEN)
     replies = [call(served, PROMPT, GOOD_PROMPT), call(served, TOOL, {"toolName": "t"})]
     assert [reply.status for reply in replies] == [200, 429]
     assert re.fullmatch(r'"daily";r=0;t=\d+', replies[0].headers["ratelimit"])
@@ -84,9 +79,14 @@ def test_a_check_that_the_plan_s_day_has_no_room_for_is_on_record_and_answered_a
     )
 
 
-def _with_an_allowance(make: type[DailyQuota], *parts: Any, **options: Any) -> DailyQuota:
-    """The quota that the app would make, of a plan with one check a day."""
-    return make(*parts, **{**options, "allowance": lambda: 1})
+def test_an_agent_more_than_the_plan_allows_is_on_record_as_such(tmp_path: Path) -> None:
+    sink = MemorySink()
+    served = app_with(plan_of(tmp_path, max_agents=1), sink, **OPEN)
+    first, second = bearer(), bearer(token(sub="agent-2"))
+    replies = [call(served, PROMPT, GOOD_PROMPT, headers=headers) for headers in (first, second, first)]
+    assert [reply.status for reply in replies] == [200, 403, 200]
+    assert (replies[1].body["ok"], replies[1].body["errorCode"]) == (True, "AGENT_LIMIT_EXCEEDED")
+    assert [record["type"] for record in records(sink)] == ["prompt_allowed", "policy_deny", "prompt_allowed"]
 
 
 def test_a_record_has_the_documented_fields() -> None:
@@ -220,7 +220,7 @@ def test_usage_tells_who_and_how_it_ended_and_nothing_else() -> None:
         code=ErrorCode.TOOL_DENIED,
         principal=principal,
     )
-    event = usage_event(verdict)
+    event = usage_event(verdict, "r")
     assert json.loads(msgspec.json.encode(event)) == {
         "eventType": "tool_check",
         "agentId": "agent-1",
@@ -228,4 +228,4 @@ def test_usage_tells_who_and_how_it_ended_and_nothing_else() -> None:
         "timestamp": "2026-01-02T03:04:05.678Z",
         "requestId": "r",
     }
-    assert usage_event(msgspec.structs.replace(verdict, principal=None)) is None
+    assert usage_event(msgspec.structs.replace(verdict, principal=None), "r") is None

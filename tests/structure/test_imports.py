@@ -18,10 +18,13 @@ MAY_IMPORT = {
     "version": set(),
     "config": {"errors"},
     "decision": {"wire.codes", "errors", "_core"},
-    "counters": {"decision.limits", "decision.quota", "errors"},
+    "mapped": {"errors"},
+    "ledger": {"mapped", "decision.quota", "wire.cloud", "errors"},
+    "connector": {"wire.cloud", "decision.identity", "decision.unforeseen", "ledger", "errors"},
+    "counters": {"mapped", "decision.limits", "decision.quota", "errors"},
     "toolstore": {"decision.registration", "counters.batches", "counters.redis", "errors"},
     "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors", "_core"},
-    "sidecar": {"wire", "errors", "config", "decision", "counters", "toolstore", "records"},
+    "sidecar": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "ledger", "connector"},
     "cli": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "sidecar", "_core"},
 }
 

@@ -110,8 +110,9 @@ def _problem_with(text: str) -> str | None:
     try:
         listed = Path(in_force.revoked_tokens_path).read_bytes() if in_force.revoked_tokens_path else b""
         is_revoked = load_revocations(listed)
+        keyring = keyring_for(in_force)
         identity = Identity(
-            keyring_for(in_force),
+            lambda: keyring,
             clock=time.time,
             leeway_seconds=in_force.token_leeway_s,
             revoked=lambda: is_revoked,

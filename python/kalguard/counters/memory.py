@@ -28,7 +28,6 @@ class MemoryCounters(ring.RingCounters):
         self._sweep_at = _FIRST_SWEEP
         self._swept_at = 0.0
         self._lock = Lock()
-        self.tally = memoryview(array("Q", [0] * 4))
 
     async def locked(self, step: Callable[[], _T]) -> _T:
         """Do something with the counts while nobody else does."""

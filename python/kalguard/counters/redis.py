@@ -24,7 +24,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from kalguard.counters.batches import BUDGET_SECONDS, Batches, answer_in_time
 from kalguard.counters.workers import hash_of
 from kalguard.decision.limits import Limit, Room, Taken
-from kalguard.decision.quota import Lease
+from kalguard.decision.quota import Joined, Lease
 from kalguard.errors import ConfigError
 
 INSTANCE_SECONDS = 15  # an instance that says nothing for so long is none any more
@@ -106,6 +106,15 @@ redis.call('EXPIRE', KEYS[1], ARGV[5])
 return {granted, total + granted}
 """
 
+# KEYS: the agents of a day, as hashes. ARGV: an agent, the limit, seconds to keep. Says whether it is one of them.
+JOIN = """
+if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 1 end
+if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
 
 class RedisStore:
     """The store at `url`, as one worker process of `instance` sees it. Connects when it is first asked.
@@ -122,6 +131,7 @@ class RedisStore:
         self._windows = Batches(self._client, TAKE, secret=self._secret)
         self._beat = self._client.register_script(BEAT)
         self._lease = self._client.register_script(LEASE)
+        self._join = self._client.register_script(JOIN)
 
     async def take(self, limits: Sequence[Limit]) -> Taken:
         """See `decision.limits.Counters.take`."""
@@ -135,14 +145,20 @@ class RedisStore:
         return await answer_in_time(self._say_so(), secret=self._secret)
 
     async def lease(self, day: int, *, held: int, wanted: int, allowance: int) -> Lease:
-        """See `decision.quota.Leases.lease`."""
+        """See `decision.quota.Shared.lease`."""
         arguments: list[str | int] = [self._instance, held, wanted, allowance, _DAY_TTL]
         granted, total = await answer_in_time(self._lease(keys=[_quota_name(day)], args=arguments), secret=self._secret)
         return Lease(int(granted), int(total))
 
     async def give_back(self, day: int, units: int) -> None:
-        """See `decision.quota.Leases.give_back`."""
+        """See `decision.quota.Shared.give_back`."""
         await answer_in_time(self._client.hincrby(_quota_name(day), self._instance, -units), secret=self._secret)
+
+    async def join(self, day: int, agent_id: str, *, limit: int) -> Joined:
+        """See `decision.quota.Shared.join`."""
+        arguments: list[str | int] = [hash_of((agent_id,)).hex(), limit, _DAY_TTL]
+        admitted = await answer_in_time(self._join(keys=[_agents_name(day)], args=arguments), secret=self._secret)
+        return Joined(int(admitted) == 1)
 
     async def _say_so(self) -> int:
         await self._windows.prepare()
@@ -197,3 +213,7 @@ def _window_name(key: tuple[str, ...]) -> str:
 
 def _quota_name(day: int) -> str:
     return f"kalguard:quota:{day}"
+
+
+def _agents_name(day: int) -> str:
+    return f"kalguard:agents:{day}"

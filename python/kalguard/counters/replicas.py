@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from kalguard.counters.batches import StoreLost
 from kalguard.counters.redis import RedisStore
 from kalguard.decision.limits import Limit, Taken
-from kalguard.decision.quota import Lease
+from kalguard.decision.quota import Joined, Lease
 from kalguard.errors import Unavailable
 
 BEAT_SECONDS = 5.0
@@ -90,7 +90,7 @@ class ReplicaCounters:
         return await self._own.take([replace(limit, allowed=self._share_of(limit.allowed)) for limit in limits])
 
     async def lease(self, day: int, *, held: int, wanted: int, allowance: int) -> Lease:
-        """See `decision.quota.Leases.lease`."""
+        """See `decision.quota.Shared.lease`."""
         if not self._lost:
             try:
                 return await self._store.lease(day, held=held, wanted=wanted, allowance=allowance)
@@ -100,10 +100,20 @@ class ReplicaCounters:
         return Lease(0, 0, share=self._share_of(allowance))
 
     async def give_back(self, day: int, units: int) -> None:
-        """See `decision.quota.Leases.give_back`. Without the store it is lost until the day is over."""
+        """See `decision.quota.Shared.give_back`. Without the store it is lost until the day is over."""
         if not self._lost:
             with suppress(StoreLost):
                 await self._store.give_back(day, units)
+
+    async def join(self, day: int, agent_id: str, *, limit: int) -> Joined:
+        """See `decision.quota.Shared.join`."""
+        if not self._lost:
+            try:
+                return await self._store.join(day, agent_id, limit=limit)
+            except StoreLost as error:
+                self._lose(error)
+        self._insist()
+        return Joined(admitted=False, share=self._share_of(limit))
 
     async def run(self) -> None:
         """Say that this instance is there, and look for the store while it is lost, until cancelled."""

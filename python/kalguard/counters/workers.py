@@ -5,9 +5,8 @@ number of places. A key, hashed with a secret of this instance, may lie in one o
 table and a slow search are the same rare thing; a place in which nothing counts any more is taken over by whoever needs
 one. With no place left a call is refused, not forgotten.
 
-Whoever reads or writes holds a lock on the file, which the system takes back from a process that dies; every step is
-ordered so that a death in the middle leaves at most one call counted too many. A worker that is stopped while it holds
-the lock must not hold up the others: they give up after `LOCK_SECONDS`, and then, until they get it again, after less.
+Whoever reads or writes holds the lock on the file (`mapped`); every step is ordered so that a death in the middle
+leaves at most one call counted too many.
 
 The clock counts from the start of the machine and is the same for all its processes; setting the time does not move it.
 
@@ -15,33 +14,25 @@ The clock counts from the start of the machine and is the same for all its proce
 (a hundred times the cost); a lock in the shared memory (nobody gives it back for the dead).
 """
 
-import asyncio
-import fcntl
 import hashlib
 import mmap
-import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import TypeVar
 
 from kalguard.counters import ring
 from kalguard.errors import Unavailable
+from kalguard.mapped import MappedFile, make_file
 
 SLOTS = 65_536
-LOCK_SECONDS = 0.05
-_STUCK_SECONDS = 0.002
-_SPINS = 10  # tries in a row before others on this event loop get a turn
-_PAUSE_SECONDS = 0.001
 _WAYS = 8  # places of one set
 _KEY_BYTES = 16
 _SLOT_WORDS = 64
-# The file: a page for magic, secret and tally, then all keys, then all rings.
-_MAGIC = b"kalguard counters 1\n"
+# The file: a page for magic and secret, then all keys, then all rings.
+_MAGIC = b"kalguard counters 2\n"
 _SECRET = slice(32, 64)
-_TALLY = slice(64, 96)
 _KEYS_AT = mmap.PAGESIZE
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _T = TypeVar("_T")
@@ -53,17 +44,9 @@ def uptime() -> float:
 
 
 def make_table(path: Path, slots: int = SLOTS) -> None:
-    """Make the file. All of its space is taken now: a disk that fills up later could not be told from a crash.
-
-    Raises `OSError`.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(fd, 0, _KEYS_AT + slots * (_KEY_BYTES + 4 * _SLOT_WORDS))
-        os.pwrite(fd, secrets.token_bytes(_SECRET.stop - _SECRET.start), _SECRET.start)
-        os.pwrite(fd, _MAGIC, 0)
-    finally:
-        os.close(fd)
+    """Make the file. Raises `OSError`."""
+    size = _KEYS_AT + slots * (_KEY_BYTES + 4 * _SLOT_WORDS)
+    make_file(path, size, begins_with=_MAGIC.ljust(_SECRET.start, b"\0") + secrets.token_bytes(32))
 
 
 class WorkerCounters(ring.RingCounters):
@@ -80,51 +63,20 @@ class WorkerCounters(ring.RingCounters):
         """Map the file. Raises `OSError`, and `ValueError` for a file that is no table."""
         super().__init__(clock)
         self._on_error = on_error
-        self._lock = Lock()  # the lock on the file is one for the whole process
-        self._stuck = False
-        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # for as long as the process lives
-        self._map = mmap.mmap(self._file, 0)
-        if self._map[: len(_MAGIC)] != _MAGIC:
-            raise ValueError(f"`{path}` is not a table of counts")
+        self._file = MappedFile(path, begins_with=_MAGIC, purpose="limits cannot be counted")
+        self._map = self._file.map
         self._secret = self._map[_SECRET]
-        slots = (len(self._map) - _KEYS_AT) // (_KEY_BYTES + 4 * _SLOT_WORDS)
+        slots = (self._file.size - _KEYS_AT) // (_KEY_BYTES + 4 * _SLOT_WORDS)
         self._sets = slots // _WAYS
-        whole = memoryview(self._map)
-        self._words = whole[_KEYS_AT + slots * _KEY_BYTES :].cast("I")
-        self.tally = whole[_TALLY].cast("Q")
+        self._words = memoryview(self._map)[_KEYS_AT + slots * _KEY_BYTES :].cast("I")
 
     async def locked(self, step: Callable[[], _T]) -> _T:
         """Do something with the counts while no other process does. Raises `Unavailable`."""
         try:
-            return await self._when_free(step)
+            return await self._file.locked(step)
         except Unavailable:
             self._on_error()
             raise
-
-    async def _when_free(self, step: Callable[[], _T]) -> _T:
-        patience = _STUCK_SECONDS if self._stuck else LOCK_SECONDS
-        started = time.monotonic()
-        is_late = False
-        while not is_late:
-            is_late = time.monotonic() - started > patience  # looked at before the last tries, not after them
-            for _ in range(_SPINS):
-                try:
-                    return self._attempt(step)
-                except BlockingIOError:
-                    os.sched_yield()
-            await asyncio.sleep(_PAUSE_SECONDS)
-        self._stuck = True
-        raise Unavailable("limits cannot be counted: the lock is held")
-
-    def _attempt(self, step: Callable[[], _T]) -> _T:
-        """Raises `BlockingIOError` while another process has the lock."""
-        with self._lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._stuck = False
-            try:
-                return step()
-            finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _ring(self, key: tuple[str, ...], now: float) -> memoryview:
         """The ring of a key, in the place that it has or in one that it is given.

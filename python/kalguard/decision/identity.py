@@ -1,10 +1,11 @@
 """Who is asking: verifies agent tokens. Raises, never returns a doubtful answer.
 
-The algorithm comes from the keys that the operator configured, never from the token. Keyrings: `SecretKeyring`
-(HS256), `JwksKeyring` (RS256, ES256, EdDSA), `UnverifiedKeyring` for the mode without a secret, which someone has to
-choose by name, and `ClosedKeyring` where nobody did. JOSE itself is joserfc's work; what it leaves to the caller
-(required claims, times, types, no `crit`) is checked here. Verified tokens are remembered by their SHA-256; what
-changes with time (`confirm`) is looked at again for every request, and once more when its body has come.
+The algorithm comes from the keys that the operator configured, never from the token. Keyrings: `SecretKeyring` (HS256),
+`JwksKeyring` (RS256, ES256, EdDSA), `AnyKeyring` while keys are exchanged, `UnverifiedKeyring` for the mode without a
+secret, which someone has to choose by name, and `ClosedKeyring` where nobody did. JOSE itself is joserfc's work; what
+it leaves to the caller (required claims, times, types, no `crit`) is checked here. Verified tokens are remembered by
+their SHA-256; what changes with time (`confirm`) is looked at again for every request, and once more when its body has
+come.
 """
 
 import base64
@@ -13,7 +14,7 @@ import json
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from joserfc import jws
@@ -84,6 +85,22 @@ class JwksKeyring:
         raise AuthFailed("token signature does not verify")
 
 
+class AnyKeyring:
+    """Several keys, each of which is good."""
+
+    def __init__(self, keyrings: Sequence[Keyring]) -> None:
+        self._keyrings = keyrings
+
+    def open(self, token: str) -> bytes:
+        problem = AuthFailed("no token key is configured")
+        for keyring in self._keyrings:
+            try:
+                return keyring.open(token)
+            except AuthFailed as error:
+                problem = error
+        raise problem
+
+
 class UnverifiedKeyring:
     """No keys: every signature passes. An open door, only ever chosen by name at start."""
 
@@ -105,19 +122,21 @@ class ClosedKeyring:
 class Identity:
     """Verifies tokens against the keys in force and the list of revoked ones.
 
-    `revoked` gives the list in force: a function that takes the SHA-256 of a token in hex. `clock` gives unix seconds.
-    `leeway_seconds` is the clock skew that is forgiven on `exp`, `nbf` and `iat`.
+    `keyring` gives the keys in force; what others verified is forgotten when it gives another one. `revoked` gives the
+    list in force: a function that takes the SHA-256 of a token in hex. `clock` gives unix seconds. `leeway_seconds` is
+    the clock skew that is forgiven on `exp`, `nbf` and `iat`.
     """
 
     def __init__(
         self,
-        keyring: Keyring,
+        keyring: Callable[[], Keyring],
         *,
         clock: Callable[[], float],
         leeway_seconds: int = 0,
         revoked: Callable[[], Callable[[str], bool]],
     ) -> None:
         self._keyring = keyring
+        self._verified_by: Keyring | None = None
         self._clock = clock
         self._leeway = leeway_seconds
         self._revoked = revoked
@@ -129,10 +148,14 @@ class Identity:
             raise AuthFailed("bearer token is missing")
         if len(token) > MAX_TOKEN_BYTES or not _FORM.fullmatch(token):
             raise AuthFailed("token is malformed")
+        keyring = self._keyring()
+        if keyring is not self._verified_by:
+            self._verified.clear()
+            self._verified_by = keyring
         token_hash = _sha256(token)
         principal = self._verified.get(token_hash)
         if principal is None:
-            principal = _principal(_claims(self._keyring.open(token)), (token_hash, *_twins(token)))
+            principal = _principal(_claims(keyring.open(token)), (token_hash, *_twins(token)))
             self._verified[token_hash] = principal
             if len(self._verified) > CACHED_TOKENS:
                 self._verified.popitem(last=False)

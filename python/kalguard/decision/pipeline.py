@@ -39,7 +39,7 @@ from kalguard.decision.model import (
     Verdict,
 )
 from kalguard.decision.policy import Policy, attributes_of
-from kalguard.decision.quota import DailyQuota
+from kalguard.decision.quota import Quota
 from kalguard.decision.registration import Definition, RegisteredTools, Registration
 from kalguard.decision.unforeseen import UNFORESEEN
 from kalguard.errors import Refusal
@@ -118,7 +118,7 @@ class Pipeline:
         tools: Callable[[], Tools],
         firewall: Callable[[], Firewall],
         limits: ToolLimits,
-        quota: DailyQuota,
+        quota: Quota,
         registered: RegisteredTools,
         clock: Callable[[], float],
     ) -> None:
@@ -138,12 +138,14 @@ class Pipeline:
         try:
             principal = self._identity.verify_token(token())
             self._identity.confirm(principal)
-            daily = await self._quota.take()
+            taken = await self._quota.take(principal.agent_id)
         except UNFORESEEN as error:
             return self.refuse(error, check=check, request_id=request_id, principal=principal)
-        limits = () if daily is None else (daily,)
+        limits = () if taken.daily is None else (taken.daily,)
         needed = NEEDS[check]
-        if daily is not None and daily.exceeded:
+        if not taken.admitted:
+            code, reason = ErrorCode.AGENT_LIMIT_EXCEEDED, "agent limit of the plan exceeded"
+        elif taken.daily is not None and taken.daily.exceeded:
             code, reason = ErrorCode.RATE_LIMIT_EXCEEDED, "daily limit of the plan exceeded"
         elif needed not in principal.capabilities:
             code, reason = ErrorCode.CAPABILITY_DENIED, f"token lacks capability {needed}"

@@ -1,10 +1,13 @@
-"""Within the plan: how many checks a day, over all agents.
+"""Within the plan: how many checks a day over all agents, and how many agents a day.
 
 A day is one of UTC. Every check of a known agent counts, however it ends; nothing is given back. One instance counts
 exactly. Instances that share a store take the allowance from it in leases, so that most checks need no round trip:
 together they never get more than the allowance, and what one of them has leased and not used is missing to the others
 until it stops. While the store is lost an instance may use its share of the allowance (`Lease.share`) without a lease,
-and what it uses is put on the store's account as soon as it is back.
+and what it uses is put on the store's account as soon as it is back. Agents are counted when they are first seen on a
+day, by the store if there is one; who was let in once stays in for the day.
+
+Instances without a store learn of each other through Cloud, which says what is left (`Spent.ceiling`).
 """
 
 import asyncio
@@ -18,16 +21,28 @@ from kalguard.decision.model import LimitName, LimitState
 
 DAY_SECONDS = 86_400
 LEASES_A_DAY = 2000
+UNLIMITED = 2**63
 DRY_SECONDS = 1.0  # how long the store is not asked again when there was nothing left
 
 
+class PlanLimits(msgspec.Struct, frozen=True):
+    """What a plan allows on a day. `None`: as many as there are."""
+
+    checks_per_day: int | None = None
+    max_agents: int | None = None
+
+
 class Spent(msgspec.Struct, frozen=True):
-    """What an instance has used and leased of a day; `total` is what all of them had leased when it last heard."""
+    """What an instance has used and leased of a day; `total` is what all of them had leased when it last heard.
+
+    `ceiling` is what Cloud leaves this instance to use in all, where it has said so.
+    """
 
     allowed: bool
     used: int
     leased: int
     total: int
+    ceiling: int | None = None
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -41,11 +56,24 @@ class Lease(msgspec.Struct, frozen=True):
     share: int | None = None
 
 
-class Tally(Protocol):
-    """One instance's count of the day, the same for all its worker processes. Each method may raise `Unavailable`."""
+class Joined(msgspec.Struct, frozen=True):
+    """Whether the store counts an agent among those of the day. `share` is as for a lease: of agents."""
+
+    admitted: bool
+    share: int | None = None
+
+
+class Account(Protocol):
+    """One instance's account of the day, the same for all its worker processes.
+
+    `day` is days since 1970. Each method but `now` may raise `Unavailable`.
+    """
 
     async def spend(self, day: int, share: int) -> Spent:
-        """Count one check, if fewer than `share` or than are leased were counted. `day` is days since 1970."""
+        """Count one check, if fewer than `share` or than are leased were counted.
+
+        Where Cloud has left less than `share`, that counts, unless it is `UNLIMITED`.
+        """
 
     async def extend(self, day: int, lease: Lease) -> None:
         """Add a lease."""
@@ -53,89 +81,150 @@ class Tally(Protocol):
     async def surrender(self, day: int) -> int:
         """Give up what is leased and not used. Gives how much that is."""
 
+    async def admit(self, day: int, agent_id: str, limit: int) -> bool:
+        """Whether an agent is known today, or can be, there being fewer than `limit`: then it is from now on."""
 
-class Leases(Protocol):
-    """What instances share."""
+    def now(self, day: int) -> Spent:
+        """How it stands, without waiting for anybody."""
+
+
+class Shared(Protocol):
+    """What instances share. Each method may raise `Unavailable`."""
 
     async def lease(self, day: int, *, held: int, wanted: int, allowance: int) -> Lease:
-        """Ask for `wanted` more checks; `held` is what this instance leased or used so far. Raises `Unavailable`."""
+        """Ask for `wanted` more checks; `held` is what this instance leased or used so far."""
 
     async def give_back(self, day: int, units: int) -> None:
         """Return what will not be used."""
 
+    async def join(self, day: int, agent_id: str, *, limit: int) -> Joined:
+        """Count an agent among those of the day, if it is or if there are fewer than `limit`."""
 
-class DailyQuota:
-    """The plan's limit. `allowance` gives the checks a day that are in force, `None` for no limit.
 
-    `leases` is `None` where there is but one instance. `clock` gives unix seconds.
+class Taken(msgspec.Struct, frozen=True):
+    """How a check stands with the plan. `daily` is there where there is a limit; not `admitted`: one agent too many."""
+
+    daily: LimitState | None = None
+    admitted: bool = True
+
+
+class Quota(Protocol):
+    """Counts checks."""
+
+    async def take(self, agent_id: str) -> Taken:
+        """Count one check of an agent. Raises `Unavailable` if it cannot be counted."""
+
+
+class NoQuota:
+    """There is no plan, and nothing is counted."""
+
+    async def take(self, _: str) -> Taken:
+        """Count nothing."""
+        return Taken()
+
+
+class PlanQuota:
+    """What the plan allows. `limits` gives what is in force; `shared` is `None` where there is but one instance.
+
+    `clock` gives unix seconds.
     """
 
     def __init__(
         self,
-        tally: Tally,
+        account: Account,
         *,
-        allowance: Callable[[], int | None],
-        leases: Leases | None,
+        limits: Callable[[], PlanLimits],
+        shared: Shared | None,
         clock: Callable[[], float],
     ) -> None:
-        self._tally = tally
-        self._allowance = allowance
-        self._leases = leases
+        self._account = account
+        self._limits = limits
+        self._shared = shared
         self._clock = clock
         self._asking = asyncio.Lock()
         self._dry_until = 0.0
 
-    async def take(self) -> LimitState | None:
-        """Count one check and say how the limit stands; the check is refused if it is exceeded.
+    async def take(self, agent_id: str) -> Taken:
+        """Count one check and say how the plan stands; the check is refused if a limit is exceeded.
 
-        `None` where there is no limit. Raises `Unavailable` if it cannot be counted.
+        It counts without a limit too: there may be one later in the day. Raises `Unavailable` if it cannot be counted.
         """
-        allowance = self._allowance()
-        if allowance is None:
-            return None
+        limits = self._limits()
         now = self._clock()
         day = int(now // DAY_SECONDS)
-        if self._leases is None:
-            spent = await self._tally.spend(day, allowance)
-            remaining = allowance - spent.used
+        admitted = limits.max_agents is None or await self._admits(agent_id, day, limits.max_agents)
+        allowance = limits.checks_per_day
+        if allowance is None:
+            await self._account.spend(day, UNLIMITED)
+            return Taken(None, admitted)
+        if self._shared is None:
+            spent = await self._account.spend(day, allowance)
         else:
-            spent = await self._tally.spend(day, 0)
+            spent = await self._account.spend(day, 0)
             if not spent.allowed:
-                spent = await self._with_lease(self._leases, day, allowance, now)
-            remaining = allowance - max(spent.total, spent.leased) + spent.leased - spent.used
+                spent = await self._with_lease(self._shared, day, allowance, now)
         midnight = (day + 1) * DAY_SECONDS
-        return LimitState(
+        state = LimitState(
             name=LimitName.DAILY,
             quota=allowance,
             window_seconds=DAY_SECONDS,
-            remaining=max(0, remaining) if spent.allowed else 0,
+            remaining=self._left(spent, allowance) if spent.allowed else 0,
             reset_seconds=ceil(midnight - now),
             reset_at=midnight,
             exceeded=not spent.allowed,
         )
+        return Taken(state, admitted)
+
+    def remaining(self) -> int | None:
+        """How many checks are left today, as far as is known here; `None` where there is no limit."""
+        allowance = self._limits().checks_per_day
+        if allowance is None:
+            return None
+        return self._left(self._account.now(int(self._clock() // DAY_SECONDS)), allowance)
+
+    def reset_at(self) -> int:
+        """When the next day begins, in unix seconds."""
+        return (int(self._clock() // DAY_SECONDS) + 1) * DAY_SECONDS
 
     async def close(self) -> None:
         """At a clean stop: return what was leased and not used. Raises `Unavailable`."""
-        if self._leases is None:
+        if self._shared is None:
             return
         day = int(self._clock() // DAY_SECONDS)
-        if units := await self._tally.surrender(day):
-            await self._leases.give_back(day, units)
+        if units := await self._account.surrender(day):
+            await self._shared.give_back(day, units)
 
-    async def _with_lease(self, leases: Leases, day: int, allowance: int, now: float) -> Spent:
+    def _left(self, spent: Spent, allowance: int) -> int:
+        if self._shared is None:
+            left = (allowance if spent.ceiling is None else min(allowance, spent.ceiling)) - spent.used
+        else:
+            left = allowance - max(spent.total, spent.leased) + spent.leased - spent.used
+        return max(0, left)
+
+    async def _admits(self, agent_id: str, day: int, limit: int) -> bool:
+        if self._shared is None:
+            return await self._account.admit(day, agent_id, limit)
+        if await self._account.admit(day, agent_id, 0):
+            return True
+        joined = await self._shared.join(day, agent_id, limit=limit)
+        if joined.share is not None:
+            return await self._account.admit(day, agent_id, joined.share)
+        return joined.admitted and await self._account.admit(day, agent_id, UNLIMITED)
+
+    async def _with_lease(self, shared: Shared, day: int, allowance: int, now: float) -> Spent:
         async with self._asking:
-            spent = await self._tally.spend(day, 0)  # who held the lock may have brought a lease for us too
+            spent = await self._account.spend(day, 0)  # who held the lock may have brought a lease for us too
             if spent.allowed or now < self._dry_until < now + 2 * DRY_SECONDS:
                 return spent
-            lease = await leases.lease(
+            lease = await shared.lease(
                 day,
                 held=max(spent.used, spent.leased),
                 wanted=max(1, allowance // LEASES_A_DAY),
                 allowance=allowance,
             )
             if lease.share is not None:
-                return await self._tally.spend(day, lease.share)
+                return await self._account.spend(day, lease.share)
             if lease.granted == 0:
                 self._dry_until = now + DRY_SECONDS
-            await self._tally.extend(day, lease)
-            return await self._tally.spend(day, 0)
+            await self._account.extend(day, lease)
+            return await self._account.spend(day, 0)

@@ -1,6 +1,7 @@
-"""Which tokens have been withdrawn: a list of SHA-256 digests, one a line."""
+"""Which tokens have been withdrawn: the operator's list of SHA-256 digests, one a line, and Cloud's."""
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -16,6 +17,29 @@ class Revocations(msgspec.Struct, frozen=True):
 
     def __call__(self, token_hash: str) -> bool:
         return token_hash in self.digests
+
+
+class Digests:
+    """Revoked tokens as Cloud names them: SHA-256 digests, 32 bytes each, one after the other. Called like the list."""
+
+    def __init__(self, digests: bytes) -> None:
+        self._digests = frozenset(digests[at : at + 32] for at in range(0, len(digests), 32))
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def __call__(self, token_hash: str) -> bool:
+        return bytes.fromhex(token_hash) in self._digests
+
+
+class Either:
+    """Two lists: a token is revoked if it is on one of them."""
+
+    def __init__(self, first: Callable[[str], bool], second: Callable[[str], bool]) -> None:
+        self._lists = (first, second)
+
+    def __call__(self, token_hash: str) -> bool:
+        return any(is_revoked(token_hash) for is_revoked in self._lists)
 
 
 def load_revocations(document: bytes) -> Revocations:

@@ -131,7 +131,9 @@ def _event_id() -> str:
 def _type_of(verdict: Verdict) -> EventType:
     if verdict.code in (ErrorCode.AUTH_FAILED, ErrorCode.TOKEN_REVOKED):
         return "auth_failure"
-    if any(state.name is LimitName.DAILY for state in verdict.exceeded):
+    if verdict.code is ErrorCode.AGENT_LIMIT_EXCEEDED or any(
+        state.name is LimitName.DAILY for state in verdict.exceeded
+    ):
         return "policy_deny"
     if verdict.check is not Check.PROMPT:
         allowed: EventType = "tool_allowed" if verdict.check is Check.TOOL else "tool_registered"

@@ -5,8 +5,8 @@ from kalguard.records.clock import rfc3339
 from kalguard.wire.cloud import UsageEvent
 
 
-def usage_event(verdict: Verdict) -> UsageEvent | None:
-    """The event for one verdict; `None` where there is none.
+def usage_event(verdict: Verdict, event_id: str) -> UsageEvent | None:
+    """The event for one verdict; `None` where there is none. `event_id` is what it is told from all others by.
 
     That is where no agent was verified, since there is nobody to count it for, and for what is no check.
     """
@@ -17,5 +17,5 @@ def usage_event(verdict: Verdict) -> UsageEvent | None:
         agent_id=verdict.agent_id,
         decision=verdict.decision,
         timestamp=rfc3339(verdict.at),
-        request_id=verdict.request_id,
+        request_id=event_id,
     )

@@ -11,12 +11,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from litestar import Litestar, asgi
 from litestar.handlers import ASGIRouteHandler
@@ -26,21 +26,26 @@ from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.memory import MemoryCounters
 from kalguard.counters.replicas import ReplicaCounters
-from kalguard.counters.tally import InstanceTally
 from kalguard.counters.workers import WorkerCounters, uptime
-from kalguard.decision.identity import Identity
+from kalguard.decision.entitlements import KeysInForce
+from kalguard.decision.identity import Identity, Keyring
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.pipeline import Pipeline
-from kalguard.decision.quota import DailyQuota
+from kalguard.decision.quota import NoQuota, PlanQuota
 from kalguard.decision.registration import RegisteredTools, Registrations
+from kalguard.decision.revocation import Either
 from kalguard.errors import AuditUnavailable, Unavailable
+from kalguard.ledger.day import DayAccount
+from kalguard.ledger.file import LedgerFile
+from kalguard.ledger.usage import UsageBuffer
 from kalguard.records.audit import AuditLog, AuditSink
 from kalguard.sidecar.audit import audit_log, audit_work, sink_for
 from kalguard.sidecar.background import Repeated
+from kalguard.sidecar.cloud import LOOK_SECONDS, CloudView, plan_headers, snapshot_file
 from kalguard.sidecar.errors import exception_handlers
 from kalguard.sidecar.folders import FolderWatch
 from kalguard.sidecar.health import PolicyInForce, health_handlers
-from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, MAIN_PID, TOOLS_FILE
+from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, LEDGER, LICENSE, MAIN_PID, TOOLS_FILE
 from kalguard.sidecar.keys import keyring_for
 from kalguard.sidecar.load import Load
 from kalguard.sidecar.metrics import Metrics
@@ -56,6 +61,7 @@ from kalguard.toolstore.workers import SharedRegistrations
 
 PARENT_SECONDS = 0.5
 DRAIN_LOOK_SECONDS = 0.1
+USAGE_SECONDS = 1.0  # how often events that could not be put into the ledger are tried again
 LARGE_BODY_THREADS = 2
 _log = logging.getLogger(__name__)
 
@@ -82,11 +88,24 @@ def create() -> Litestar:
                 partial(_end_without_parent, parent, settings.drain_seconds),
             )
         ],
+        plan=_plan_of(settings, os.environ) if LEDGER in os.environ else None,
         traces=start_traces(os.environ),
     )
     gc.collect()
     gc.freeze()  # what is here now stays; no collection need look at it again
     return app
+
+
+class Plan(NamedTuple):
+    """What a worker process shares with the main one that talks to Cloud."""
+
+    view: CloudView
+    ledger: LedgerFile
+
+
+def _plan_of(settings: Settings, environ: Mapping[str, str]) -> Plan:
+    view = CloudView(snapshot_file(settings, Path(environ[LICENSE])))
+    return Plan(view, LedgerFile(Path(environ[LEDGER])))
 
 
 def build(
@@ -98,13 +117,15 @@ def build(
     own: MemoryCounters | WorkerCounters | None = None,
     work: Sequence[Repeated] = (),
     registrations: Registrations | None = None,
+    plan: Plan | None = None,
     traces: Traces | None = None,
 ) -> Litestar:
     """The app for `settings`. `sink` takes the place of the audit sink that the settings name.
 
     `own` is what this instance counts with for itself, by default in memory. `registrations` are shared with other
     processes; without them and without Redis, registered tools are known to this one only. `work` is done in the
-    background beside what the settings ask for. `traces`, if there are any, are closed with the app.
+    background beside what the settings ask for. `plan` is there where there is a Cloud. `traces`, if there are any, are
+    closed with the app.
     """
     sink = sink or sink_for(settings, metrics)
     audit = audit_log(settings, sink)
@@ -120,17 +141,16 @@ def build(
     own = own or MemoryCounters(uptime)
     shared = _shared_counters(settings, own, metrics)
     replicated = RedisRegistrations(settings.redis_url) if settings.redis_url is not None else None
-    quota = DailyQuota(InstanceTally(own), allowance=lambda: None, leases=shared, clock=time.time)
+    accounted = None if plan is None else _accounted(plan, shared)
+    work += [] if plan is None or accounted is None else accounted.work(plan)
     pipeline = Pipeline(
-        identity=Identity(
-            keyring_for(settings), clock=time.time, leeway_seconds=settings.token_leeway_s, revoked=files.revoked
-        ),
+        identity=_identity(settings, files, plan),
         policy=files.policy,
         shadow=files.shadow,
         tools=files.tools,
         firewall=files.firewall,
         limits=ToolLimits(shared or own, per_agent=settings.tool_rate_limit, clock=time.time),
-        quota=quota,
+        quota=NoQuota() if accounted is None else accounted.quota,
         registered=RegisteredTools(replicated or registrations or MemoryRegistrations()),
         clock=time.time,
     )
@@ -145,6 +165,7 @@ def build(
         executor=executor,
         load=load,
         is_draining=is_draining,
+        usage=None if accounted is None else accounted.usage,
         traces=traces,
     )
     parts = {**files.parts, "audit": audit.is_working, **{item.name: item.is_working for item in work}}
@@ -165,6 +186,7 @@ def build(
                 insecure=_insecure(settings),
                 is_draining=is_draining,
                 is_degraded=None if shared is None else lambda: shared.is_lost,
+                cloud=plan.view.reply if plan is not None else lambda: None,
             ),
             openapi_handler(),
         ],
@@ -172,12 +194,45 @@ def build(
         lifespan=[
             lambda _: _traced(traces),
             lambda _: _running(
-                files.report_found, tasks, partial(_let_go, quota, [shared, replicated], executor, audit)
+                files.report_found, tasks, partial(_let_go, accounted, [shared, replicated], executor, audit)
             ),
         ],
+        before_send=[] if plan is None or accounted is None else [plan_headers(plan.view, accounted.quota)],
         openapi_config=None,
         logging_config=None,
     )
+
+
+class _Accounted(NamedTuple):
+    """What is counted for a plan."""
+
+    quota: PlanQuota
+    usage: UsageBuffer
+
+    def work(self, plan: Plan) -> list[Repeated]:
+        """What is done for it in the background."""
+        return [
+            Repeated("licence", partial(asyncio.sleep, LOOK_SECONDS), plan.view.refresh),
+            Repeated("usage", partial(asyncio.sleep, USAGE_SECONDS), self.usage.flush),
+        ]
+
+
+def _accounted(plan: Plan, shared: ReplicaCounters | None) -> _Accounted:
+    quota = PlanQuota(DayAccount(plan.ledger), limits=plan.view.limits, shared=shared, clock=time.time)
+    return _Accounted(quota, UsageBuffer(plan.ledger))
+
+
+def _identity(settings: Settings, files: OperatorFiles, plan: Plan | None) -> Identity:
+    """Who may come in: by Cloud's keys, if it gives any and the operator named no key set, else by our own."""
+    own = keyring_for(settings)
+    keyring: Callable[[], Keyring] = lambda: own  # noqa: E731
+    revoked: Callable[[], Callable[[str], bool]] = files.revoked
+    if plan is not None:
+        entitlements = plan.view.entitlements
+        revoked = lambda: Either(files.revoked(), entitlements().revoked)  # noqa: E731
+        if settings.token_jwks_path is None:
+            keyring = KeysInForce(entitlements, own=own, clock=time.time)
+    return Identity(keyring, clock=time.time, leeway_seconds=settings.token_leeway_s, revoked=revoked)
 
 
 def _shared_counters(
@@ -213,14 +268,16 @@ async def _traced(traces: Traces | None) -> AsyncIterator[None]:
 
 
 async def _let_go(
-    quota: DailyQuota,
+    accounted: _Accounted | None,
     stores: Sequence[ReplicaCounters | RedisRegistrations | None],
     executor: Executor,
     audit: AuditLog,
 ) -> None:
     executor.shutdown(wait=False)
-    with suppress(Unavailable):  # a lease that is not returned ends at midnight
-        await quota.close()
+    if accounted is not None:
+        await accounted.usage.flush()
+        with suppress(Unavailable):  # a lease that is not returned ends at midnight
+            await accounted.quota.close()
     for store in stores:
         if store is not None:
             await store.close()

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
+from kalguard.sidecar.cloud import CloudReply
 from kalguard.sidecar.endpoint import endpoint
 
 
@@ -30,7 +31,7 @@ class LimitsReply(msgspec.Struct, frozen=True):
 class HealthReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """`failing` names the parts that do not work; `insecure` names the safeguards that were switched off on purpose.
 
-    `limits` is there where replicas share a store.
+    `limits` is there where replicas share a store, `cloud` where there is an API key.
     """
 
     status: str
@@ -40,6 +41,7 @@ class HealthReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     policy: PolicyInForce | None = None
     shadow_policy: PolicyInForce | None = None
     limits: LimitsReply | None = None
+    cloud: CloudReply | None = None
 
 
 def health_handlers(
@@ -49,17 +51,19 @@ def health_handlers(
     insecure: list[str],
     is_draining: Callable[[], bool],
     is_degraded: Callable[[], bool] | None = None,
+    cloud: Callable[[], CloudReply | None] = lambda: None,
 ) -> list[HTTPRouteHandler]:
     """The three endpoints. Each of `parts` says whether that part works; `policies` are those in force, by field.
 
-    `is_degraded` says whether the store that replicas share is lost; `None` where they share none.
+    `is_degraded` says whether the store that replicas share is lost; `None` where they share none. `cloud` says where
+    things stand with Cloud, if there is anything to say: it is no part that has to work.
     """
 
     def summary(request_id: str) -> tuple[int, bytes]:
         failing = [name for name, works in parts.items() if not works()]
         limits = None if is_degraded is None else LimitsReply("redis", "degraded" if is_degraded() else "ok")
         status = "degraded" if failing else "ok"
-        return _told(HealthReply(status, request_id, failing, insecure, **policies(), limits=limits))
+        return _told(HealthReply(status, request_id, failing, insecure, **policies(), limits=limits, cloud=cloud()))
 
     def live(request_id: str) -> tuple[int, bytes]:
         return _told(HealthReply("ok", request_id))

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kalguard import config
 from kalguard.config import Settings
@@ -22,18 +23,22 @@ from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
 from kalguard.sidecar import traces
 from kalguard.sidecar.audit import signing_key
-from kalguard.sidecar.drain import drain_on_sigterm
+from kalguard.sidecar.drain import Drain, drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
-from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, MAIN_PID, TOOLS_FILE
+from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, LEDGER, LICENSE, MAIN_PID, TOOLS_FILE
 from kalguard.sidecar.keys import keyring_for
 from kalguard.sidecar.logs import configure, log_config
 from kalguard.sidecar.respawns import Respawns
 from kalguard.sidecar.tls import CertificateWatch, check_pair
 from kalguard.version import VERSION
 
+if TYPE_CHECKING:
+    from kalguard.sidecar.connection import Connection
+
 _log = logging.getLogger("kalguard.sidecar")
 # Of the time from SIGTERM to the end, this share is spent waiting for the load to go elsewhere.
 _DRAIN_SHARE = 0.2
+_HAND_OVER_SECONDS = 1.0  # for usage events that wait, where nobody gave us time
 _HEAD_BYTES = 128 * 1024  # a head that is much longer is refused
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -68,10 +73,28 @@ def main() -> None:
         Path(folder, "tools.jsonl").touch(mode=0o600)
         try:
             make_table(Path(folder, "counters"))
+            connection = _connection(settings, Path(folder))
         except OSError as error:
             print(f"kalguard-sidecar: no room for counting in `{folder}`: {error.strerror}", file=sys.stderr)
             sys.exit(1)
-        _serve(settings, address, Path(folder, "draining"), _certificates(settings, Path(folder)))
+        except ConfigError as error:
+            print(f"kalguard-sidecar: {error}", file=sys.stderr)
+            sys.exit(2)
+        _announce_keys(settings, connection)
+        _serve(settings, address, Path(folder, "draining"), _certificates(settings, Path(folder)), connection)
+
+
+def _connection(settings: Settings, folder: Path) -> "Connection | None":
+    """The connection to Cloud that the settings ask for, of which the workers are told. Raises as `Connection` does."""
+    if settings.api_key is None:
+        return None
+    from kalguard.sidecar.connection import Connection
+
+    connection = Connection(settings, folder)
+    os.environ[LEDGER] = str(connection.ledger_path)
+    os.environ[LICENSE] = str(connection.snapshot_path)
+    os.environ[INSTANCE] = connection.instance  # what it has leased is its own after a restart too
+    return connection
 
 
 def _certificates(settings: Settings, folder: Path) -> CertificateWatch | None:
@@ -88,7 +111,13 @@ def _certificates(settings: Settings, folder: Path) -> CertificateWatch | None:
         sys.exit(1)
 
 
-def _serve(settings: Settings, address: str, marker: Path, certificates: CertificateWatch | None) -> None:
+def _serve(
+    settings: Settings,
+    address: str,
+    marker: Path,
+    certificates: CertificateWatch | None,
+    connection: "Connection | None",
+) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
@@ -124,9 +153,16 @@ def _serve(settings: Settings, address: str, marker: Path, certificates: Certifi
         ssl_key=certificates.paths[1] if certificates else None,
     )
     server.respawned_wrks = Respawns()
-    stop_metrics = serve_metrics(address, settings.metrics_port)
+    told = []
+    if connection is not None:
+        from kalguard.sidecar.cloud_metrics import CloudMetrics
+
+        told.append(CloudMetrics(connection))
+        connection.start()
+    stop_metrics = serve_metrics(address, settings.metrics_port, *told)
+    drain = Drain()
     # Once the server has set its own signal handlers.
-    server.on_startup(partial(drain_on_sigterm, server, marker, grace=grace, finish=finish))
+    server.on_startup(partial(drain_on_sigterm, server, marker, drain, grace=grace, finish=finish))
     if certificates is not None:
         # New workers read the files; the old ones finish what they have begun.
         certificates.start(server.signal_handler_reload)
@@ -135,6 +171,8 @@ def _serve(settings: Settings, address: str, marker: Path, certificates: Certifi
     finally:
         if certificates is not None:
             certificates.stop()
+        if connection is not None:
+            connection.stop(drain.seconds_left(otherwise=_HAND_OVER_SECONDS))
         stop_metrics()
 
 
@@ -174,6 +212,15 @@ def _taken(address: str, port: int) -> str | None:
     return None
 
 
+def _announce_keys(settings: Settings, connection: "Connection | None") -> None:
+    if settings.insecure_unsigned_tokens or settings.token_secret is not None or settings.token_jwks_path is not None:
+        return
+    if connection is None:
+        _log.critical("EVERY TOKEN IS REFUSED: set KALGUARD_TOKEN_SECRET or KALGUARD_TOKEN_JWKS_PATH to let agents in")
+    elif not connection.has_keys:
+        _log.critical("EVERY TOKEN IS REFUSED until KalGuard Cloud has given a signing key")
+
+
 def _announce(loaded: config.Loaded) -> None:
     settings = loaded.settings
     for warning in loaded.warnings:
@@ -181,8 +228,6 @@ def _announce(loaded: config.Loaded) -> None:
     # Critical, so that no log level hides an open door.
     if settings.insecure_unsigned_tokens:
         _log.critical("INSECURE: unsigned tokens are accepted (KALGUARD_INSECURE_UNSIGNED_TOKENS=true)")
-    elif settings.token_secret is None and settings.token_jwks_path is None:
-        _log.critical("EVERY TOKEN IS REFUSED: set KALGUARD_TOKEN_SECRET or KALGUARD_TOKEN_JWKS_PATH to let agents in")
     if settings.policy_path is None and not settings.policy_default_deny:
         _log.critical("EVERYTHING IS ALLOWED: there is no policy file and KALGUARD_POLICY_DEFAULT_DENY=false")
     if settings.firewall_mode == "monitor":

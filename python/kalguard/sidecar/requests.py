@@ -51,6 +51,12 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return f"req_{secrets.token_hex(12)}"
 
 
+def event_id_of(request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """What a check is told from all others by: its request id, but one that the caller chose may be chosen again."""
+    is_chosen = (REQUEST_ID_HEADER, request_id.encode("ascii")) in headers
+    return f"{request_id}.{secrets.token_hex(8)}" if is_chosen else request_id
+
+
 def bearer_token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The token of the one `Authorization` header; `None` where there is none. Raises `AuthFailed`."""
     given = [value for name, value in headers if name == b"authorization"]

@@ -23,12 +23,15 @@ from litestar.types import Receive, Scope, Send
 from kalguard.decision.model import Check, Verdict
 from kalguard.decision.pipeline import Admission, Pipeline, Run, here
 from kalguard.errors import AuditUnavailable, BadRequest, Overloaded, PayloadTooLarge, Refusal
+from kalguard.ledger.usage import UsageBuffer
 from kalguard.records.audit import AuditLog
+from kalguard.records.usage import usage_event
 from kalguard.sidecar.load import BodyAllowance, Load
 from kalguard.sidecar.logs import in_this_context, serving
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.requests import (
     bearer_token_of,
+    event_id_of,
     read_prompt,
     read_tool_call,
     read_tool_definition,
@@ -63,6 +66,7 @@ class CheckRoute:
         executor: Executor,
         load: Load,
         is_draining: Callable[[], bool],
+        usage: UsageBuffer | None = None,
         thread_from_bytes: int = THREAD_FROM_BYTES,
         traces: Traces | None = None,
     ) -> None:
@@ -77,6 +81,7 @@ class CheckRoute:
         self._audit = audit
         self._metrics = metrics
         self._traces = traces
+        self._usage = usage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -98,7 +103,7 @@ class CheckRoute:
             with self._load.check():
                 admission = await self._pipeline.admit(self._check, request_id, partial(bearer_token_of, headers))
                 if isinstance(admission, Verdict):
-                    return await self._conclude(admission, started, trace)
+                    return await self._conclude(admission, headers, started, trace)
             principal = admission.principal
             announced = _announced(headers)
             with self._load.body(min(announced, MAX_BODY_BYTES)) as allowance:
@@ -107,10 +112,10 @@ class CheckRoute:
                     if trace is not None:
                         trace.judging()
                     parse, run = partial(self._parse, content), self._runner_for(content)
-                    return await self._conclude(await self._decide(admission, parse, run), started, trace)
+                    return await self._conclude(await self._decide(admission, parse, run), headers, started, trace)
         except Overloaded as error:
             turned_away = self._pipeline.refuse(error, check=self._check, request_id=request_id, principal=principal)
-            return await self._conclude(turned_away, started, trace, cause="overload")
+            return await self._conclude(turned_away, headers, started, trace, cause="overload")
 
     def _runner_for(self, body: bytes | Refusal) -> Run:
         is_large = isinstance(body, bytes) and len(body) >= self._thread_from_bytes
@@ -125,7 +130,13 @@ class CheckRoute:
         return self._read(body)
 
     async def _conclude(
-        self, verdict: Verdict, started: float, trace: CheckTrace | None, *, cause: str | None = None
+        self,
+        verdict: Verdict,
+        headers: Iterable[tuple[bytes, bytes]],
+        started: float,
+        trace: CheckTrace | None,
+        *,
+        cause: str | None = None,
     ) -> Answer:
         """Put a check on record and count it. `cause`: of a failure, where the code does not say it."""
         try:
@@ -137,6 +148,8 @@ class CheckRoute:
             verdict = msgspec.structs.replace(
                 verdict, code=ErrorCode.UNAVAILABLE, reason="audit log cannot be written", limits=()
             )
+        if self._usage is not None and (event := usage_event(verdict, event_id_of(verdict.request_id, headers))):
+            await self._usage.add(event, verdict.at)
         self._metrics.checked(verdict, perf_counter() - started, cause=cause)
         reply = answer(verdict)
         if trace is not None:
@@ -152,11 +165,12 @@ def check_routes(
     executor: Executor,
     load: Load,
     is_draining: Callable[[], bool],
+    usage: UsageBuffer | None = None,
     traces: Traces | None = None,
 ) -> tuple[CheckRoute, CheckRoute, CheckRoute]:
     """The routes for prompts, for tool calls and for registering tools.
 
-    `executor` judges large bodies, and compiles whatever is registered.
+    `executor` judges large bodies, and compiles whatever is registered. `usage` keeps what Cloud is to be told.
     """
     route = partial(
         CheckRoute,
@@ -166,6 +180,7 @@ def check_routes(
         executor=executor,
         load=load,
         is_draining=is_draining,
+        usage=usage,
         traces=traces,
     )
     return (

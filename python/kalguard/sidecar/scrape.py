@@ -19,6 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from kalguard.sidecar.metrics import POLICY_INFO
 
@@ -93,10 +94,15 @@ class _Errors(io.StringIO):
             self.truncate()
 
 
-def serve_metrics(host: str, port: int) -> Callable[[], None]:
-    """Answer scrapes for all worker processes from threads of this one. Gives what stops it. Raises `OSError`."""
+def serve_metrics(host: str, port: int, *own: Collector) -> Callable[[], None]:
+    """Answer scrapes for all worker processes from threads of this one, and tell of what is this one's `own`.
+
+    Gives what stops it. Raises `OSError`.
+    """
     registry = CollectorRegistry()
     _LivingWorkers(registry)  # type: ignore[no-untyped-call]
+    for collector in own:
+        registry.register(collector)
     kind = _ServerIPv6 if ":" in host else _Server
     server = make_server(host, port, make_wsgi_app(registry), kind, _Handler)
     thread = threading.Thread(target=server.serve_forever, args=(STOP_SECONDS,), name="metrics", daemon=True)

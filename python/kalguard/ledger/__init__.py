@@ -1,0 +1,1 @@
+"""What one instance keeps for its plan: the day's checks and agents, and usage events that Cloud has yet to get."""
