@@ -2,8 +2,8 @@
 
 What an operator wrote and cannot be used: `ConfigError`, `PolicyError`, `ToolsError`, `PatternError`; their messages
 name the variable, rule, tool or field. What ends one check with a refusal: `Refusal` and its subclasses, each with the
-code that goes on the wire. And `AuditUnavailable`, which turns an answer into a refusal. `kalguard._core` raises the
-ones declared here.
+code that goes on the wire. `AuditUnavailable`, which turns an answer into a refusal. And what the SDK raises in an
+agent: `KalGuardDenied`, `KalGuardUnavailable`. `kalguard._core` raises the ones declared here.
 """
 
 from kalguard.wire.codes import ErrorCode
@@ -75,3 +75,44 @@ class TokenRevoked(Refusal):
     """A good token that has been withdrawn."""
 
     code = ErrorCode.TOKEN_REVOKED
+
+
+class KalGuardDenied(KalGuardError):
+    """The answer is no: whatever was asked about must not be done.
+
+    `code` is the sidecar's `errorCode` (as text: there may be newer ones), `reason` says why, `risk_score` (0 to 100)
+    is there for a prompt that was looked at. `retry_after` (seconds) and `reset_at` (unix seconds) are there where a
+    limit is why. `approval_required`: a person may allow it.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        reason: str,
+        *,
+        request_id: str,
+        risk_score: int | None = None,
+        retry_after: float | None = None,
+        reset_at: int | None = None,
+    ) -> None:
+        super().__init__(f"{reason} ({code}, request {request_id})")
+        self.code = code
+        self.reason = reason
+        self.request_id = request_id
+        self.risk_score = risk_score
+        self.retry_after = retry_after
+        self.reset_at = reset_at
+
+    @property
+    def approval_required(self) -> bool:
+        """Whether it is for a person to decide."""
+        return self.code == ErrorCode.REQUIRE_APPROVAL
+
+
+class KalGuardUnavailable(KalGuardError):
+    """There is no answer that can be trusted. It counts as no, unless the caller wrote `on_unavailable="allow"`."""
+
+    def __init__(self, reason: str, *, request_id: str) -> None:
+        super().__init__(f"{reason} (request {request_id})")
+        self.reason = reason
+        self.request_id = request_id
