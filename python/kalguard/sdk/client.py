@@ -221,7 +221,7 @@ class KalGuardClient:
                 self._http.stream("POST", ask.path, content=ask.body, headers=headers) as response,
             ):
                 body = bytearray()
-                for chunk in response.iter_raw():
+                for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > MAX_REPLY_BYTES:
                         return _Failure(f"a reply of more than {MAX_REPLY_BYTES} bytes")
@@ -323,7 +323,7 @@ class AsyncKalGuardClient:
             with anyio.fail_after(seconds):
                 async with self._http.stream("POST", ask.path, content=ask.body, headers=headers) as response:
                     body = bytearray()
-                    async for chunk in response.aiter_raw():
+                    async for chunk in response.aiter_bytes():
                         body += chunk
                         if len(body) > MAX_REPLY_BYTES:
                             return _Failure(f"a reply of more than {MAX_REPLY_BYTES} bytes")
@@ -336,7 +336,8 @@ class AsyncKalGuardClient:
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise ConfigError([f"KALGUARD_SIDECAR_URL: `{text}` is not an http or https URL"])
+        shown = "the value given" if "@" in text else f"`{text}`"
+        raise ConfigError([f"KALGUARD_SIDECAR_URL: {shown} is not an http or https URL of a host and a path"])
     return text.rstrip("/")
 
 

@@ -128,5 +128,7 @@ def _as_httpx() -> Iterator[None]:
         yield
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
         raise httpx.ConnectError(str(error)) from error
-    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+    except httpcore.TimeoutException as error:
+        raise httpx.TimeoutException(str(error)) from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise httpx.TransportError(f"{type(error).__name__}: {error}") from error
