@@ -234,8 +234,8 @@ def test_a_connection_that_cannot_be_made_is_tried_again(using: Any) -> None:
 
         def listen() -> bytes:
             time.sleep(0.03)
-            with socket.create_server(("127.0.0.1", port)) as listener:
-                return listener.accept()[0].recv(4)
+            with socket.create_server(("127.0.0.1", port)) as listener, listener.accept()[0] as connection:
+                return connection.recv(4)
 
         came = threads.submit(listen)
         with pytest.raises(KalGuardUnavailable, match="no reply"):
