@@ -96,7 +96,7 @@ train:
 	cargo run --release --locked --quiet -p kalguard-train -- $(DATA) rust/core/src/model/weights.bin
 
 lock:
-	$(BIN)/pip-compile --quiet --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
+	$(BIN)/pip-compile --quiet --extra sidecar --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe \
 		--output-file requirements.lock pyproject.toml
 

@@ -23,7 +23,10 @@ def cli() -> None:
 
 
 def _explain(error: ImportError) -> NoReturn:
-    if "_core" not in str(error):
+    if "_core" in str(error):
+        print(f"kalguard: the compiled extension kalguard._core cannot be loaded: {error}", file=sys.stderr)
+    elif isinstance(error, ModuleNotFoundError) and not (error.name or "kalguard").startswith("kalguard"):
+        print(f"kalguard: this needs the server's packages ({error}): pip install 'kalguard[sidecar]'", file=sys.stderr)
+    else:
         raise error
-    print(f"kalguard: the compiled extension kalguard._core cannot be loaded: {error}", file=sys.stderr)
     sys.exit(1)
