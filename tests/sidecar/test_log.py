@@ -326,7 +326,12 @@ def test_no_secret_gets_into_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyP
             stand_in.behaviour = "refused"
             stop(server.process)
             text = server.log()
-    for needed in ("store of limits lost", "audit log cannot be written", "traces cannot be exported", "Cloud: connected"):
+    for needed in (
+        "store of limits lost",
+        "audit log cannot be written",
+        "traces cannot be exported",
+        "Cloud: connected",
+    ):
         assert needed in text
     assert [name for name, secret in secrets.items() if secret in text or secret.rpartition(".")[2] in text] == []
     assert "hunter" not in text
