@@ -21,7 +21,8 @@ from structlog.stdlib import ProcessorFormatter
 
 from kalguard.sidecar.logs import in_this_context, log_config, serving
 from kalguard.sidecar.operator import OperatorFiles
-from tests.cloud import API_KEY, REPORT_PATH, SIGNING_SECRET, VALIDATE_PATH, cloud
+from kalguard.wire.cloud import REPORT_PATH, VALIDATE_PATH
+from tests.cloud import API_KEY, SIGNING_SECRET, cloud
 from tests.redis import redis_server
 from tests.support import (
     ALLOW_ALL,
