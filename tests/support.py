@@ -43,6 +43,7 @@ from kalguard.sidecar.metrics import Metrics
 Value = TypeVar("Value")
 SECRET = "a secret for tests, of more than 32 bytes"
 ROOT = Path(__file__).parent.parent
+SIDECAR = str(Path(sys.executable).with_name("kalguard-sidecar"))  # the command that a user runs
 VECTORS = Path(__file__).parent / "vectors"
 ALL_CAPABILITIES = ["prompt:send", "tool:execute"]
 ALLOW_ALL = {"rules": [{"id": "all", "decision": "allow", "reason": "allowed"}]}
@@ -263,7 +264,7 @@ def running(
     log_path = folder / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            list(command or [str(Path(sys.executable).with_name("kalguard-sidecar"))]),
+            list(command or [SIDECAR]),
             env=environment(**{**defaults, **variables}),
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -278,7 +279,7 @@ def running(
         stop(process)
 
 
-def wait_until_up(server: Server, seconds: float = 20.0) -> None:
+def wait_until_up(server: Server, seconds: float = 60.0) -> None:
     """Wait for the first answer, whatever it is."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -17,11 +17,10 @@ import pytest
 import kalguard
 from kalguard.records.sinks import MemorySink
 from kalguard.records.verification import verify
-from tests.support import GOOD_PROMPT, Server, app, bearer, call, environment, records, running, token, until
+from tests.support import GOOD_PROMPT, SIDECAR, Server, app, bearer, call, environment, records, running, token, until
 
 PROMPT, TOOL = "/v1/prompt/check", "/v1/tool/check"
 OPEN = {"policy_default_deny": "false"}
-SIDECAR = str(Path(sys.executable).with_name("kalguard-sidecar"))
 
 
 def failing(server: Server) -> list[str]:
