@@ -1,5 +1,6 @@
 """The sealed file: nothing can be read in it, nothing in it can be changed, and a write is whole or not at all."""
 
+import itertools
 import os
 import stat
 from collections.abc import Callable
@@ -163,7 +164,7 @@ def test_every_write_of_a_snapshot_can_be_seen(path: Path) -> None:
     for _ in range(5):
         store(path).write(SNAPSHOT)
         marks.append(store(path).mark())
-    assert all(one != other for one, other in zip(marks, marks[1:], strict=False))
+    assert all(one != other for one, other in itertools.pairwise(marks))
     assert store(path).mark() == marks[-1]
 
 
