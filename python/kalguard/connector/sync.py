@@ -78,7 +78,7 @@ class Connector:
         self._overlap = overlap_seconds
         self._obeys_remaining = obeys_remaining
         self._clock = clock
-        self._is_published = True
+        self._published = self._mark()
         self._ask_again = asyncio.Event()
         self._batch = BATCH_EVENTS
         self._retry_after: float | None = None  # as Cloud said to the last report
@@ -113,25 +113,32 @@ class Connector:
         self.told.syncs[result] += 1
         if result in ("ok", "unchanged"):
             self.told.last_success = now
-        if self.snapshot != before or not self._is_published:
-            try:
-                self._publish()
-            except OSError as error:
-                _log.error("licence cannot be kept: %s; what was known before stays in force", error.strerror)
-        if before.license is not None and before.license != self.snapshot.license:
-            self._usage.forget_ceiling()  # it was said of another plan
+        if self.snapshot != before or self._published is None or self._published != self._mark():
+            self._publish()
         if self.snapshot.state is not before.state:
             self._log_state(outcome)
         elif isinstance(outcome, Failed) and before.state is LicenseState.CONNECTING and self.told.syncs["error"] == 1:
             _log.warning("KalGuard Cloud gives no answer: %s; there are no plan limits until it does", outcome.problem)
         elif isinstance(outcome, Failed):
             _log.debug("KalGuard Cloud gives no answer: %s", outcome.problem)
+        if before.license is not None and before.license != self.snapshot.license:
+            self._usage.forget_ceiling()  # it was said of another plan
         return outcome
 
     def _publish(self) -> None:
-        self._is_published = False
-        self._store.write(self.snapshot)
-        self._is_published = True
+        """Make the snapshot known, now or after the next call."""
+        self._published = None
+        try:
+            self._store.write(self.snapshot)
+            self._published = self._mark()
+        except OSError as error:
+            _log.error("licence cannot be kept: %s; what was known before stays in force", error.strerror)
+
+    def _mark(self) -> tuple[int, int, int] | None:
+        """What is there of what was made known: it can be lost, or somebody have put another in its place."""
+        with suppress(OSError):
+            return self._store.mark()
+        return None
 
     async def _follow_license(self) -> None:
         known = self.snapshot.license is not None
