@@ -118,11 +118,18 @@ def test_what_comes_of_an_outcome_in_a_state(state: str, outcome: str) -> None:
 @pytest.mark.parametrize("state", BEFORE)
 def test_a_start_is_not_connected_and_knows_what_was_known(state: str) -> None:
     before = BEFORE[state]
-    found = resumed(before, 50.0)
+    found = resumed(before, now=50.0, overlap=3600)
     if state == "connected":
         assert found == msgspec.structs.replace(before, state=DEGRADED, since=50.0)
     else:
         assert found == before
+
+
+@pytest.mark.parametrize(("overlap", "until"), [(3600, 90.0), (10, 60.0), (0, None)])
+def test_a_start_with_a_shorter_overlap_shortens_what_is_left(overlap: float, until: float | None) -> None:
+    current, before = SigningKey("n" * 40), SigningKey("o" * 40, until=90.0)
+    found = resumed(Snapshot(keys=(current, before)), now=50.0, overlap=overlap)
+    assert found.keys == ((current,) if until is None else (current, SigningKey(before.secret, until)))
 
 
 def test_a_limit_of_none_and_one_of_zero_are_told_apart() -> None:

@@ -183,7 +183,7 @@ class Machine(RuleBasedStateMachine):
         self.connector = Connector(
             CloudClient(URL, API_KEY, transport=httpx.MockTransport(self._answered)),
             store=store,
-            snapshot=store.resume(float(self.now)),
+            snapshot=store.resume(now=float(self.now), overlap=3600),
             usage=USAGE,
             interval_seconds=300,
             overlap_seconds=OVERLAP,

@@ -170,8 +170,8 @@ def test_every_write_of_a_snapshot_can_be_seen(path: Path) -> None:
 
 def test_a_start_takes_up_what_was_known_and_is_not_connected(path: Path) -> None:
     store(path).write(SNAPSHOT)
-    found = store(path).resume(100.0)
-    assert found == msgspec.structs.replace(SNAPSHOT, state=LicenseState.DEGRADED, since=100.0)
+    found = store(path).resume(now=50.0, overlap=3600)
+    assert found == msgspec.structs.replace(SNAPSHOT, state=LicenseState.DEGRADED, since=50.0)
     assert store(path).read() == found
 
 
@@ -192,7 +192,7 @@ def test_a_start_that_finds_nothing_it_can_use_begins_anew_and_says_so(
     path: Path, caplog: pytest.LogCaptureFixture, put: Callable[[Path], None]
 ) -> None:
     put(path)
-    assert store(path).resume(100.0) == Snapshot(since=100.0)
+    assert store(path).resume(now=100.0, overlap=3600) == Snapshot(since=100.0)
     assert store(path).read() == Snapshot(since=100.0)
     assert ("cannot be used" in caplog.text) is (put is not _none)
 
@@ -200,4 +200,4 @@ def test_a_start_that_finds_nothing_it_can_use_begins_anew_and_says_so(
 def test_a_start_that_cannot_write_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", failing)
     with pytest.raises(OSError, match="No space"):
-        store(path).resume(100.0)
+        store(path).resume(now=100.0, overlap=3600)
