@@ -61,20 +61,22 @@ class DayAccount:
                     return entries, False
                 self._map[AGENTS_AT : AGENTS_AT + AGENT_PLACES * AGENT_BYTES] = bytes(AGENT_PLACES * AGENT_BYTES)
             sets = [AGENTS_AT + int.from_bytes(digest[at : at + 4]) % _SETS * _SET_BYTES for at in (0, 4)]
-            held = [bytes(self._map[start : start + _SET_BYTES]) for start in sets]
-            places = [[one[at : at + AGENT_BYTES] for at in range(0, _SET_BYTES, AGENT_BYTES)] for one in held]
-            if any(digest in one for one in places):
+            if any(self._map.find(digest, start, start + _SET_BYTES) >= 0 for start in sets):
                 return entries, True
             if entries.agents >= limit:
                 return entries, False
-            emptier = max((0, 1), key=lambda number: places[number].count(_EMPTY))
-            if _EMPTY not in places[emptier]:
+            free = [[at for at in self._places(start) if self._map[at : at + AGENT_BYTES] == _EMPTY] for start in sets]
+            emptier = max(free, key=len)
+            if not emptier:
                 raise Unavailable("plan cannot be accounted for: too many agents in a day")
-            at = sets[emptier] + places[emptier].index(_EMPTY) * AGENT_BYTES
-            self._map[at : at + AGENT_BYTES] = digest
+            self._map[emptier[0] : emptier[0] + AGENT_BYTES] = digest
             return entries._replace(agents=entries.agents + 1), True
 
         return await self._ledger.changed(change)
+
+    @staticmethod
+    def _places(start: int) -> range:
+        return range(start, start + _SET_BYTES, AGENT_BYTES)
 
     def now(self, day: int) -> Spent:
         entries = self._ledger.read().on(day)
