@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from kalguard.connector.client import CloudClient, Reported, Unacceptable
 from kalguard.connector.license import (
@@ -154,7 +154,7 @@ class Connector:
         if not isinstance(outcome, Failed):
             return _between(0.75 * self._interval, self._interval)
         if outcome.retry_after is not None:
-            return outcome.retry_after + _between(0, 1 + outcome.retry_after / 10)
+            return _spread(outcome.retry_after)
         return _backoff(failures, self._interval)
 
     async def _asleep(self, seconds: float) -> None:
@@ -175,12 +175,13 @@ class Connector:
             if waited_since is None or (waiting < BATCH_EVENTS and now - waited_since < BATCH_SECONDS):
                 continue
             result = await self._report()
-            waited_since = None
+            # What waited so long need not wait for more.
+            waited_since = None if result == "ok" else now - BATCH_SECONDS
             failures = 0 if result in ("ok", "unacceptable") else failures + 1
             if failures:
                 longest = min(self._interval, LONGEST_REPORT_PAUSE_SECONDS)
-                await asyncio.sleep(self._retry_after or _backoff(failures, longest))
-                waited_since = now - BATCH_SECONDS  # what waited so long need not wait for more
+                asked = self._retry_after
+                await asyncio.sleep(_backoff(failures, longest) if asked is None else _spread(asked))
 
     async def _report(self) -> str:
         """Report the oldest events once. Raises `Unavailable` or `OSError` if they cannot be had."""
@@ -188,13 +189,16 @@ class Connector:
         if not batch.events:
             self._usage.drop(batch)
             return "ok"
+        asked_on = self._today()
         answer = await self._client.report(batch.events)
         result = "error"
         self._retry_after = answer.retry_after if isinstance(answer, Failed) else None
         if isinstance(answer, Reported):
             result = "ok"
             now = datetime.fromtimestamp(self._clock(), UTC)
-            self._usage.accept(batch, now=now, remaining=answer.remaining if self._obeys_remaining else None)
+            # What was left of a day says nothing of the next.
+            has_a_say = self._obeys_remaining and now.date() == asked_on
+            self._usage.accept(batch, now=now, remaining=answer.remaining if has_a_say else None)
             self._batch = min(BATCH_EVENTS, 2 * self._batch)
         elif isinstance(answer, Unacceptable):
             result = "unacceptable"
@@ -210,6 +214,9 @@ class Connector:
             _log.debug("usage events are not handed over: %s", answer.problem)
         self.told.reports[result] += 1
         return result
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock(), UTC).date()
 
     def _log_state(self, outcome: Outcome | None = None) -> None:
         state, license_ = self.snapshot.state, self.snapshot.license
@@ -252,6 +259,11 @@ def _result_of(outcome: Outcome) -> str:
 
 def _backoff(failures: int, most: float) -> float:
     return max(0.5, _between(0, min(most, BACKOFF_SECONDS * 2 ** min(failures, 20))))
+
+
+def _spread(seconds: float) -> float:
+    """When to ask again if Cloud said when: not all that were told so at once."""
+    return seconds + _between(0, 1 + seconds / 10)
 
 
 def _between(low: float, high: float) -> float:
