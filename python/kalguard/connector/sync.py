@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from kalguard.connector.client import CloudClient, Reported, Unacceptable
 from kalguard.connector.license import (
@@ -153,7 +153,7 @@ class Connector:
         if not isinstance(outcome, Failed):
             return _between(0.75 * self._interval, self._interval)
         if outcome.retry_after is not None:
-            return _later(outcome.retry_after)
+            return _spread(outcome.retry_after)
         return _backoff(failures, self._interval)
 
     async def _asleep(self, seconds: float) -> None:
@@ -176,17 +176,15 @@ class Connector:
             if waited_since is None or (waiting < BATCH_EVENTS and now - waited_since < BATCH_SECONDS):
                 continue
             result = await self._report()
-            waited_since = None
+            # What waited so long need not wait for more.
+            waited_since = None if result == "ok" else now - BATCH_SECONDS
             failures = 0 if result in ("ok", "unacceptable") else failures + 1
-            if not failures:
-                pause = 0.0  # there may be more already
-            else:
-                pause = self._pause_after_report(failures)
-                waited_since = now - BATCH_SECONDS  # what waited so long need not wait for more
+            # Without a failure there may be more already.
+            pause = self._pause_after_report(failures) if failures else 0.0
 
     def _pause_after_report(self, failures: int) -> float:
         if self._retry_after is not None:
-            return _later(self._retry_after)
+            return _spread(self._retry_after)
         return _backoff(failures, min(self._interval, LONGEST_REPORT_PAUSE_SECONDS))
 
     async def _report(self) -> str:
@@ -195,13 +193,16 @@ class Connector:
         if not batch.events:
             self._usage.drop(batch)
             return "ok"
+        asked_on = self._today()
         answer = await self._client.report(batch.events)
         result = "error"
         self._retry_after = answer.retry_after if isinstance(answer, Failed) else None
         if isinstance(answer, Reported):
             result = "ok"
             now = datetime.fromtimestamp(self._clock(), UTC)
-            self._usage.accept(batch, now=now, remaining=answer.remaining if self._obeys_remaining else None)
+            # What was left of a day says nothing of the next.
+            has_a_say = self._obeys_remaining and now.date() == asked_on
+            self._usage.accept(batch, now=now, remaining=answer.remaining if has_a_say else None)
             self._batch = min(BATCH_EVENTS, 2 * self._batch)
         elif isinstance(answer, Unacceptable):
             result = "unacceptable"
@@ -217,6 +218,9 @@ class Connector:
             _log.debug("usage events are not handed over: %s", answer.problem)
         self.told.reports[result] += 1
         return result
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock(), UTC).date()
 
     def _log_state(self, outcome: Outcome | None = None) -> None:
         state, license_ = self.snapshot.state, self.snapshot.license
@@ -261,13 +265,13 @@ def _result_of(outcome: Outcome) -> str:
     return "error" if isinstance(outcome, Failed) else "unchanged"
 
 
-def _later(seconds: float) -> float:
-    """When to ask again who wants to be asked after so many seconds, and told others the same."""
-    return seconds + _between(0, 1 + seconds / 10)
-
-
 def _backoff(failures: int, most: float) -> float:
     return max(0.5, _between(0, min(most, BACKOFF_SECONDS * 2 ** min(failures, 20))))
+
+
+def _spread(seconds: float) -> float:
+    """When to ask again if Cloud said when: not all that were told so at once."""
+    return seconds + _between(0, 1 + seconds / 10)
 
 
 def _between(low: float, high: float) -> float:
