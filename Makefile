@@ -59,8 +59,11 @@ lint: build
 rust-test: build
 	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-py --locked --quiet
 
+# More processes than processors: the tests wait much.
+PROCESSES ?= 3
+
 python-test: build services
-	$(BIN)/python -m tests.halves
+	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 services: .services/redis-server .services/promtool
 
