@@ -324,7 +324,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(15)
+        return process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
