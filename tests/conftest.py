@@ -17,7 +17,7 @@ hypothesis_settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("default")
 
 # The files that take longest begin first, so that none is left over at the end. Any other runs after them.
-LONGEST = ("test_soak.py", "test_start.py", "test_limits.py", "test_lifecycle.py", "test_audit_chain.py")
+LONGEST = ("test_audit_chain.py", "test_token_states.py", "test_soak.py", "test_lifecycle.py", "test_limits.py")
 
 POLICY = {
     "version": "tests-1",

@@ -60,7 +60,7 @@ def always(value: Value) -> Callable[[], Value]:
 def claims(**changes: Any) -> dict[str, Any]:
     """Good claims of agent-1, with `changes`; a change to `None` leaves the claim out."""
     now = int(time.time())
-    good = {"sub": "agent-1", "iss": "tests", "iat": now, "exp": now + 600, "capabilities": ALL_CAPABILITIES}
+    good = {"sub": "agent-1", "iss": "tests", "iat": now, "exp": now + 3600, "capabilities": ALL_CAPABILITIES}
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 
