@@ -48,17 +48,22 @@ test: lint rust-test python-test
 
 lint: build
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	cargo clippy --release --workspace --all-targets --locked --quiet -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest kalguard._core --allowlist python/stubtest-allowlist.txt
 
+# With the extension among the packages, though it has no tests: so that what they depend on has the features that it was
+# built with, and is not built again.
 rust-test: build
-	cargo test --release --package kalguard-core --package kalguard-audit --locked --quiet
+	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-py --locked --quiet
+
+# More processes than processors: the tests wait much.
+PROCESSES ?= 3
 
 python-test: build services
-	$(BIN)/python -m tests.halves
+	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 services: .services/redis-server .services/promtool
 

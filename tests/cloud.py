@@ -26,6 +26,7 @@ from kalguard.wire.cloud import (
     UsageReply,
     UsageReport,
 )
+from tests.support import free_port
 
 API_KEY = "kg_test_a-key-for-tests"
 SIGNING_SECRET = "the signing secret of the stand-in for Cloud"
@@ -107,8 +108,8 @@ class StandIn:
             cloud = stand_in
 
         ThreadingHTTPServer.allow_reuse_address = True
+        self.port = self.port or free_port()  # one that stays ours while nobody listens on it
         self._server = _Server(("127.0.0.1", self.port), Handler)
-        self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:

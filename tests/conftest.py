@@ -1,7 +1,10 @@
-"""Fixtures: one server process for all tests that need nothing special of it."""
+"""Fixtures: one server process for all tests that need nothing special of it. And how the tests are spread.
+
+`make test` runs them in several processes, file by file, in the order of this list (pytest-xdist).
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,17 @@ from tests.support import Server, running
 # The same examples on every run, so that a failure is one that anybody can see again.
 hypothesis_settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("default")
+
+# The files that take longest begin first, so that none is left over at the end. Any other runs after them.
+LONGEST = (
+    "test_audit_chain.py",
+    "test_cloud.py",
+    "test_cloud_usage.py",
+    "test_token_states.py",
+    "test_soak.py",
+    "test_lifecycle.py",
+    "test_limits.py",
+)
 
 POLICY = {
     "version": "tests-1",
@@ -34,6 +48,23 @@ TOOLS = {
         {"name": "send_payment"},
     ],
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest first, then what starts servers, which wait while others compute."""
+    items.sort(key=lambda item: (_place(item.path.name), "sidecar" not in item.path.parts))
+
+
+def _place(name: str) -> int:
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape halves of characters in what a test has logged: between processes a report is sent as UTF-8."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,7 +61,7 @@ def always(value: Value) -> Callable[[], Value]:
 def claims(**changes: Any) -> dict[str, Any]:
     """Good claims of agent-1, with `changes`; a change to `None` leaves the claim out."""
     now = int(time.time())
-    good = {"sub": "agent-1", "iss": "tests", "iat": now, "exp": now + 600, "capabilities": ALL_CAPABILITIES}
+    good = {"sub": "agent-1", "iss": "tests", "iat": now, "exp": now + 3600, "capabilities": ALL_CAPABILITIES}
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 
@@ -195,18 +197,42 @@ def records(sink: MemorySink) -> list[dict[str, Any]]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
+    """A port of the loopback that nobody listens on, and that no other process which runs tests will take."""
     (port,) = free_ports(1)
     return port
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of the loopback that nobody listens on: one that was let go may be offered again at once."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Different ports of that kind."""
+    return list(islice(filter(_is_free, _own_ports()), count))
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """A thousand ports that are this process's, one after the other, again and again.
+
+    Below those that the kernel gives to whoever asks for any (32768 and above): one of these may be a connection of
+    another test before our server listens on it. The claim is the name of a Unix socket, which goes with the process.
+    """
+    for first in range(10_000, 32_000, 1_000):
+        claim = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            claim.bind(f"\0kalguard-tests-{first}")
+            break
+        claim.close()
+    else:
+        raise AssertionError("all ports for tests are claimed by other processes")
+    while claim.fileno() >= 0:
+        yield from range(first, first + 1_000)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -299,7 +325,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(15)
+        return process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -312,7 +338,7 @@ def workers_of(server: Server) -> list[int]:
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something to become true. Raises `AssertionError` when it does not."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -320,7 +346,7 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-async def until_in_loop(true: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until_in_loop(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """As `until`, while other tasks of the loop go on."""
     deadline = time.monotonic() + seconds
     while not true():

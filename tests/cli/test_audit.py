@@ -342,7 +342,7 @@ def test_a_log_is_followed_over_its_rotation_until_ctrl_c(tmp_path: Path) -> Non
         path.write_bytes(first + b"\n")
         assert process.stdout.readline().encode() == first + b"\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "", "")
 
 

@@ -164,7 +164,11 @@ def test_the_memory_for_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(checked._verified) == 3
 
 
-@pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256"), (ED, "EdDSA"), (ED, "Ed25519")], ids=str)
+@pytest.mark.parametrize(
+    ("key", "algorithm"),
+    [(RSA, "RS256"), (EC, "ES256"), (ED, "EdDSA"), (ED, "Ed25519")],
+    ids=["RS256", "ES256", "EdDSA", "Ed25519"],
+)
 def test_a_key_set_verifies_with_the_algorithm_of_each_key(key: Key, algorithm: str) -> None:
     checked = verifier(JwksKeyring(key_set((RSA, "r"), (EC, "e"), (ED, "o"))))
     assert checked.verify_token(signed(key, algorithm)).agent_id == "agent-1"

@@ -206,7 +206,7 @@ def test_what_no_request_caused_carries_no_id(tmp_path: Path) -> None:
 def raw(url: str, data: bytes) -> None:
     """Send bytes that need not be a request, and go away."""
     place = urlsplit(url)
-    with socket.create_connection((place.hostname, place.port), timeout=5) as connection:
+    with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(65536):
@@ -241,7 +241,7 @@ def provoke(server: Server, secrets: dict[str, str]) -> None:
 def break_off(url: str, data: bytes) -> None:
     """Send bytes, and break the connection off as a process that dies does."""
     place = urlsplit(url)
-    with socket.create_connection((place.hostname, place.port), timeout=5) as connection:
+    with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
         connection.sendall(data)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 

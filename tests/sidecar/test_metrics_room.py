@@ -27,7 +27,7 @@ reserve(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
 metrics = Metrics()
 metrics.describe(monitors=False, sink="stdout")
 for check in Check:
-    decisions = ["allow", "sanitize", "require_approval", *["deny"] * 14]
+    decisions = ["allow", "sanitize", "require_approval", *["deny"] * len(ErrorCode)]
     for decision, code in zip(decisions, ["", "", "", *ErrorCode], strict=True):
         for mode in ("monitor", "enforce"):
             metrics._checks.labels(check, decision, code, mode).inc()

@@ -63,7 +63,7 @@ def test_a_change_at_one_replica_stops_the_tool_at_the_other(replicas: list[Serv
     assert statuses(one, GOOD_CALL, 8) == {200}
     reply = register(other, CHANGED_TOOL)
     assert (reply.status_code, reply.json()["reason"]) == (403, CHANGED)
-    until(lambda: statuses(one, GOOD_CALL, 8) == {403}, 3.0)
+    until(lambda: statuses(one, GOOD_CALL, 8) == {403}, 10.0)
     assert one.post(CHECK, GOOD_CALL, agent()).json()["reason"] == CHANGED
 
 

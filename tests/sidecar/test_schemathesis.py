@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.support import ALL_CAPABILITIES, ALLOW_ALL, ROOT, running, token
 
-SECONDS = 15
+SECONDS = 30
 
 
 def test_service_and_description_agree(tmp_path: Path) -> None:

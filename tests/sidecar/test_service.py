@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from kalguard.wire.codes import ErrorCode
-from tests.support import GOOD_PROMPT, Server, bearer, running, stop, wait_until_up, workers_of
+from tests.support import GOOD_PROMPT, Server, bearer, running, stop, until, wait_until_up, workers_of
 
 
 def test_probes_need_no_token_and_carry_a_request_id(server: Server) -> None:
@@ -84,7 +84,7 @@ def test_metrics_have_no_place_on_the_api_s_port(server: Server) -> None:
 def test_sigterm_drains_and_ends_well(tmp_path: Path) -> None:
     with running(tmp_path, policy_default_deny="false", drain_seconds="20") as server:
         server.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 4
+        deadline = time.monotonic() + 15
         while httpx.get(f"{server.url}/health/ready").status_code == 200:
             assert time.monotonic() < deadline
         assert httpx.get(f"{server.url}/health/ready").json()["status"] == "draining"
@@ -105,14 +105,14 @@ def test_a_request_in_flight_is_finished(tmp_path: Path) -> None:
         threading.Timer(1.5, connection.send, [body[10:]]).start()
         assert connection.getresponse().status == 200
         connection.close()
-        assert server.process.wait(6) == 0
+        assert server.process.wait(30) == 0
         assert [record["type"] for record in server.audit()] == ["prompt_allowed"]
 
 
 def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
-    with running(tmp_path, drain_seconds="10") as server:
+    with running(tmp_path, drain_seconds="600") as server:
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(3) == 0
+        assert server.process.wait(60) == 0
 
 
 def test_what_was_answered_is_on_record_after_a_kill(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_no_worker_is_left_that_answers_when_the_main_process_is_killed(tmp_path
     with running(tmp_path, policy_default_deny="false", workers="2") as server:
         server.process.kill()
         server.process.wait()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 httpx.get(f"{server.url}/health/live")
@@ -160,7 +160,7 @@ def test_a_token_that_is_withdrawn_while_the_body_is_held_back_is_refused(tmp_pa
         connection.endheaders(body[:10])
         digest = hashlib.sha256(headers["authorization"].removeprefix("Bearer ").encode()).hexdigest()
         (tmp_path / "revoked").write_text(digest)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while server.post("/v1/prompt/check", GOOD_PROMPT, headers).status_code == 200:
             assert time.monotonic() < deadline
         connection.send(body[10:])
@@ -193,9 +193,7 @@ def test_a_body_that_is_broken_off_is_a_bad_request_on_record(tmp_path: Path) ->
         for reply in (bad_chunk, half):
             assert reply == b"" or b" 400 " in reply.splitlines()[0]
             assert b" 500 " not in reply
-        deadline = time.monotonic() + 5
-        while len(server.audit()) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: len(server.audit()) == 2)
         assert [record["metadata"]["errorCode"] for record in server.audit()] == ["BAD_REQUEST"] * 2
         assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
 

@@ -20,7 +20,7 @@ def start(**variables: str) -> subprocess.CompletedProcess[str]:
     port, metrics_port = free_ports(2)
     ports = {"port": str(port), "metrics_port": str(metrics_port), "host": "127.0.0.1"}
     return subprocess.run(
-        [COMMAND], env=environment(**{**ports, **variables}), capture_output=True, text=True, timeout=20, check=False
+        [COMMAND], env=environment(**{**ports, **variables}), capture_output=True, text=True, timeout=60, check=False
     )
 
 

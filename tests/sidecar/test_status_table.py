@@ -174,7 +174,7 @@ def test_401_for_a_revoked_token_until_then_a_good_one(server: Server) -> None:
     assert server.post(PROMPT, GOOD_PROMPT, headers).status_code == 200
     digest = hashlib.sha256(headers["authorization"].removeprefix("Bearer ").encode()).hexdigest()
     (server.audit_path.parent / "revoked").write_text(f"{digest}  # lost laptop\n")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (reply := server.post(PROMPT, GOOD_PROMPT, headers)).status_code == 200 and time.monotonic() < deadline:
         time.sleep(0.05)
     refused(reply, ErrorCode.TOKEN_REVOKED)

@@ -244,7 +244,7 @@ def refused(start: str = "pass", **variables: str) -> str:
         env={**environment(**ports), **variables},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == 2, ended.stderr

@@ -1,6 +1,6 @@
 //! What a scan costs: ordinary texts with criterion, then the cost per byte of a long text beside that of a short one,
 //! for plain text and for texts made to be slow, near misses of every pattern among them. What is ordinary must pass, and
-//! what hides an order must be blocked. `cargo bench -p kalguard-core`, some minutes.
+//! what hides an order must be blocked. Some minutes: `cargo bench --manifest-path rust/yardsticks/Cargo.toml --bench scan`.
 //!
 //! The second part fails when a text of 4 MiB costs more than [`LIMIT`] times as much per byte as one of 64 KiB: that is
 //! what more than linear time looks like. A little more than 1 is what larger texts cost in caches and fresh pages.
