@@ -59,8 +59,8 @@ lint: build
 rust-test: build
 	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-py --locked --quiet
 
-# More processes than processors: the tests wait much.
-PROCESSES ?= 3
+# More at a time is quicker, until what has to be in time no longer is.
+PROCESSES ?= 2
 
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder

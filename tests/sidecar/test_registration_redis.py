@@ -48,6 +48,16 @@ def register(server: Server, body: object = TOOL, by: str = "agent-1") -> httpx.
     return server.post(REGISTER, body, agent(by))
 
 
+def decided(server: Server, body: dict[str, Any] = TOOL) -> httpx.Response:
+    """The answer that is not 503: on a busy machine Redis may be late for what has to be in time."""
+    deadline = time.monotonic() + 30
+    while True:
+        reply = register(server, body)
+        if reply.status_code != 503 or time.monotonic() > deadline:
+            return reply
+        time.sleep(0.2)
+
+
 def test_a_tool_is_known_to_every_replica_at_once(replicas: list[Server]) -> None:
     one, other = replicas
     assert statuses(other, GOOD_CALL, 4) == {403}
@@ -71,7 +81,7 @@ def test_of_two_agents_that_race_at_two_replicas_one_wins(replicas: list[Server]
     with ThreadPoolExecutor(2) as pool:
         for number in range(10):
             bodies = [{**TOOL, "toolName": f"t{number}", "description": name} for name in ("a", "b")]
-            both = list(pool.map(register, replicas, bodies))
+            both = list(pool.map(decided, replicas, bodies))
             assert sorted(reply.status_code for reply in both) == [200, 403]
 
 
@@ -126,7 +136,7 @@ def test_what_is_kept_in_redis_ends_some_day_and_is_bounded_in_one_step(
     one, other = replicas
     with ThreadPoolExecutor(8) as pool:
         bodies = [{**TOOL, "toolName": f"t{number}"} for number in range(110)]
-        replies = list(pool.map(register, [one, other] * 55, bodies))
+        replies = list(pool.map(decided, [one, other] * 55, bodies))
     assert sum(reply.status_code == 200 for reply in replies) == 100
     refused = {reply.json()["reason"] for reply in replies if reply.status_code != 200}
     assert refused == {"agent has registered 100 tools, which is all it may"}
