@@ -17,8 +17,10 @@ EVENTS = [UsageEvent("prompt_check", "agent-1", "allow", "2026-03-14T12:00:00.00
 async def saying(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that says the same whatever it is asked, and what it is asked."""
     heard: list[bytes] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         heard.append(head + await reader.readexactly(length))
@@ -31,6 +33,9 @@ async def saying(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+        for writer in writers:  # who asked may not have read to the end
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 def answered(answer: bytes, ask: Callable[[CloudClient], Awaitable[Value]]) -> tuple[Value, list[bytes]]:

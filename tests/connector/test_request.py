@@ -95,7 +95,7 @@ def test_a_proxy_is_asked_only_for_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> 
             heard.append(await reader.readuntil(b"\r\n\r\n"))
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             heard.append(await reader.read(5))
-            writer.close()
+            writer.transport.abort()
 
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")

@@ -1,9 +1,11 @@
 """Registered tools that replicas share: a real Redis, two services, and Redis lost, empty and back."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
