@@ -80,6 +80,7 @@ class Connector:
         self._published = self._mark()
         self._ask_again = asyncio.Event()
         self._batch = BATCH_EVENTS
+        self._dropped_in_a_row = 0  # events that Cloud would not have, since it last took any
         self._retry_after: float | None = None  # as Cloud said to the last report
         self.snapshot = snapshot
         self.told = Told()
@@ -96,7 +97,7 @@ class Connector:
         with suppress(TimeoutError, Unavailable, OSError):
             async with asyncio.timeout(seconds):
                 while self._usage.entries().waiting:
-                    if await self._report() not in ("ok", "unacceptable"):
+                    if self._is_held_up(await self._report()):
                         break
         await self._client.close()
         with suppress(Unavailable):
@@ -177,12 +178,20 @@ class Connector:
                 continue
             result = await self._report()
             waited_since = None
-            failures = 0 if result in ("ok", "unacceptable") else failures + 1
+            failures = failures + 1 if self._is_held_up(result) else 0
             if not failures:
                 pause = 0.0  # there may be more already
             else:
                 pause = self._pause_after_report(failures)
                 waited_since = now - BATCH_SECONDS  # what waited so long need not wait for more
+
+    def _is_held_up(self, result: str) -> bool:
+        """Whether there is no use in going on at once.
+
+        One event that Cloud will not have is only that. Where it will not have the next one either, nothing says that
+        it is about the events: it may be something on the way that answers so to everything.
+        """
+        return result not in ("ok", "unacceptable") or self._dropped_in_a_row > 1
 
     def _pause_after_report(self, failures: int) -> float:
         if self._retry_after is not None:
@@ -203,11 +212,13 @@ class Connector:
             now = datetime.fromtimestamp(self._clock(), UTC)
             self._usage.accept(batch, now=now, remaining=answer.remaining if self._obeys_remaining else None)
             self._batch = min(BATCH_EVENTS, 2 * self._batch)
+            self._dropped_in_a_row = 0
         elif isinstance(answer, Unacceptable):
             result = "unacceptable"
             if len(batch.events) == 1:
                 _log.error("KalGuard Cloud will not have a usage event (%s): it is dropped", answer.problem)
                 self._usage.drop(batch)
+                self._dropped_in_a_row += 1
             self._batch = max(1, len(batch.events) // 2)  # perhaps it is only one of them
         elif isinstance(answer, Refused):
             result = "refused"
