@@ -167,7 +167,10 @@ def _unexpected(answer: _Answer) -> Failed:
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds until Cloud wants to be asked again: a number, or a date (RFC 9110, 10.2.3)."""
+    """Seconds until Cloud wants to be asked again: a number, or a date (RFC 9110, 10.2.3).
+
+    0, and a date that is over by our clock, say nothing of when: the pauses are then our own, which grow.
+    """
     given = headers.get("retry-after", "")
     try:
         if given.isascii() and given.isdigit():
@@ -176,7 +179,7 @@ def _retry_after(headers: httpx.Headers) -> float | None:
             seconds = (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
+    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds > 0 else None
 
 
 def _shortened(text: str) -> str:
