@@ -1,10 +1,14 @@
 """Cloud gone mad, disks that are full, agents that want to go uncounted: faults that were found by looking for them."""
 
 import time
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import pytest
+
+from kalguard.wire.cloud import VALIDATE_PATH
 from tests.cloud import SIGNING_SECRET, cloud
-from tests.sidecar.test_cloud import check, connected, sidecar
+from tests.sidecar.test_cloud import check, connected, sidecar, state
 from tests.sidecar.test_cloud_usage import adds_up, events
 from tests.support import token, until
 
@@ -25,3 +29,40 @@ def test_a_cloud_that_will_have_no_event_at_all_does_not_empty_the_spool(tmp_pat
         assert server.log().count("will not have a usage event") <= 5
         stand_in.behaviour = "good"
         until(lambda: events(server)["spool"] < 100, 30)
+
+
+def test_an_expiry_beyond_all_calendars_is_no_licence(tmp_path: Path) -> None:
+    """It could be neither kept nor compared: every call for the licence would end in an error, one after the other."""
+    text = token(SIGNING_SECRET)
+    with cloud() as stand_in, sidecar(tmp_path, stand_in) as server:
+        connected(server)
+        stand_in.change(expires_at=datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))))
+        until(lambda: state(server) == "degraded")
+        stand_in.change(expires_at=datetime.max.replace(tzinfo=UTC))
+        stand_in.revoke(text)
+        until(lambda: check(server, text).status_code == 401, 30)
+        assert "failed" not in server.log()
+
+
+@pytest.mark.parametrize("said", ["0", "Thu, 01 Jan 2026 00:00:00 GMT"])
+def test_who_says_to_come_again_at_once_is_not_asked_without_end(tmp_path: Path, said: str) -> None:
+    """A date that is over is what a clock that is ahead makes of any."""
+    with cloud() as stand_in:
+        stand_in.retry_after = said
+        stand_in.behaviour = "busy"
+        with sidecar(tmp_path, stand_in, cloud_sync_interval_ms="600000"):
+            until(lambda: stand_in.calls(VALIDATE_PATH) > 0)
+            time.sleep(8)
+            assert stand_in.calls(VALIDATE_PATH) <= 8  # two tries each, and pauses that grow
+
+
+def test_no_choice_of_a_request_id_makes_an_event_that_cloud_need_not_take(tmp_path: Path) -> None:
+    text = token(SIGNING_SECRET)
+    with cloud() as stand_in:
+        with sidecar(tmp_path, stand_in) as server:
+            connected(server)
+            for _ in range(3):
+                check(server, text, **{"x-kalguard-request-id": "x" * 128})
+        ids = [event.request_id for event in stand_in.events]
+        assert len(set(ids)) == 3
+        assert {len(found) for found in ids} == {128}
