@@ -106,8 +106,8 @@ redis.call('EXPIRE', KEYS[1], ARGV[5])
 return {granted, total + granted}
 """
 
-# KEYS: as for a lease. ARGV: an instance, what it gives back. A store that has forgotten what it gave takes nothing back:
-# less than nothing on record would be more for others.
+# KEYS: as for a lease. ARGV: an instance, what it gives back. A store that has forgotten what it gave takes nothing
+# back: less than nothing on record would be more for others.
 GIVE_BACK = """
 local units = math.min(tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'), tonumber(ARGV[2]))
 if units > 0 then redis.call('HINCRBY', KEYS[1], ARGV[1], -units) end
