@@ -1,5 +1,7 @@
 """Cloud gone mad, disks that are full, agents that want to go uncounted: faults that were found by looking for them."""
 
+import fcntl
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -7,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from kalguard.wire.cloud import VALIDATE_PATH
-from tests.cloud import SIGNING_SECRET, cloud
-from tests.sidecar.test_cloud import check, connected, sidecar, state
+from tests.cloud import API_KEY, SIGNING_SECRET, cloud
+from tests.sidecar.test_cloud import check, connected, metric, sidecar, state
 from tests.sidecar.test_cloud_usage import adds_up, events
-from tests.support import token, until
+from tests.support import SIDECAR, environment, token, until
 
 
 def test_a_cloud_that_will_have_no_event_at_all_does_not_empty_the_spool(tmp_path: Path) -> None:
@@ -66,3 +68,35 @@ def test_no_choice_of_a_request_id_makes_an_event_that_cloud_need_not_take(tmp_p
         ids = [event.request_id for event in stand_in.events]
         assert len(set(ids)) == 3
         assert {len(found) for found in ids} == {128}
+
+
+def test_metrics_are_there_while_the_ledger_is_held(tmp_path: Path) -> None:
+    """By a worker that is stopped, or that waits for the disk: that is when somebody looks."""
+    folder = tmp_path / "state"
+    with cloud() as stand_in, sidecar(tmp_path, stand_in, state_dir=str(folder)) as server:
+        connected(server)
+        assert check(server, token(SIGNING_SECRET)).status_code == 200
+        with (folder / "ledger").open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert check(server, token(SIGNING_SECRET)).status_code == 503
+            assert metric(server, "kalguard_quota_used") == 1
+            assert adds_up(events(server))
+            assert metric(server, 'kalguard_license_state{state="connected"}') == 1
+
+
+def test_a_list_of_authorities_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    """The connection could never be made, and one line in the log would be all that tells."""
+    for content in (None, b"nothing of the kind"):
+        path = tmp_path / "authorities.pem"
+        if content is not None:
+            path.write_bytes(content)
+        ended = subprocess.run(
+            [SIDECAR],
+            env={**environment(api_key=API_KEY, cloud_url="https://127.0.0.1:1"), "SSL_CERT_FILE": str(path)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert ended.returncode == 2
+        assert ended.stderr.startswith(f"kalguard-sidecar: SSL_CERT_FILE: `{path}` ")
