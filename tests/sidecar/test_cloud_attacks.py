@@ -1,18 +1,21 @@
 """Cloud gone mad, disks that are full, agents that want to go uncounted: faults that were found by looking for them."""
 
 import fcntl
+import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from kalguard.wire.cloud import VALIDATE_PATH
-from tests.cloud import API_KEY, SIGNING_SECRET, cloud
-from tests.sidecar.test_cloud import check, connected, metric, sidecar, state
+from tests.cloud import API_KEY, SIGNING_SECRET, StandIn, cloud
+from tests.sidecar.test_cloud import SYNC, check, connected, metric, sidecar, state
 from tests.sidecar.test_cloud_usage import adds_up, events
-from tests.support import SIDECAR, environment, token, until
+from tests.support import SIDECAR, Server, environment, running, token, until
 
 
 def test_a_cloud_that_will_have_no_event_at_all_does_not_empty_the_spool(tmp_path: Path) -> None:
@@ -100,3 +103,37 @@ def test_a_list_of_authorities_that_cannot_be_read_stops_the_start(tmp_path: Pat
         )
         assert ended.returncode == 2
         assert ended.stderr.startswith(f"kalguard-sidecar: SSL_CERT_FILE: `{path}` ")
+
+
+@contextmanager
+def on_a_small_disk(folder: Path, stand_in: StandIn) -> Iterator[tuple[Server, Path]]:
+    """A sidecar whose state folder is on a disk that has room for the ledger and little more, and where that is."""
+    disk = folder / "disk"
+    disk.mkdir()
+    command = f"mount -t tmpfs -o size=70m none {disk} && exec {SIDECAR}"
+    confined = [
+        "unshare",
+        "--mount",
+        *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
+        "sh",
+        "-c",
+        command,
+    ]
+    variables = {**SYNC, "api_key": API_KEY, "cloud_url": stand_in.url, "state_dir": str(disk / "state")}
+    with running(folder, confined, **variables) as server:
+        yield server, Path(f"/proc/{server.process.pid}/root{disk}")
+
+
+def test_a_full_disk_lets_no_withdrawn_token_pass(tmp_path: Path) -> None:
+    """Whoever can fill a disk, with an audit log for instance, would else hold up what Cloud withdraws."""
+    text, other = token(SIGNING_SECRET), token(SIGNING_SECRET, sub="agent-2")
+    with cloud() as stand_in, on_a_small_disk(tmp_path, stand_in) as (server, disk):
+        connected(server)
+        with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while filler.write(b"x" * 4096):
+                pass
+        for withdrawn in (text, other):  # one after the other: what is set aside for it is set aside again
+            until(lambda one=withdrawn: check(server, one).status_code == 200)  # type: ignore[misc]
+            stand_in.revoke(withdrawn)
+            until(lambda one=withdrawn: check(server, one).status_code == 401, 25)  # type: ignore[misc]
+        assert "cannot be kept" not in server.log()
