@@ -137,3 +137,21 @@ def test_a_full_disk_lets_no_withdrawn_token_pass(tmp_path: Path) -> None:
             stand_in.revoke(withdrawn)
             until(lambda one=withdrawn: check(server, one).status_code == 401, 25)  # type: ignore[misc]
         assert "cannot be kept" not in server.log()
+
+
+def test_a_start_with_the_wrong_key_destroys_nothing(tmp_path: Path) -> None:
+    """In an outage, when somebody tries this and that: with the right key all is as it was."""
+    text = token(SIGNING_SECRET)
+    kept = {"state_dir": str(tmp_path / "state")}
+    with cloud() as stand_in:
+        with sidecar(tmp_path, stand_in, **kept) as server:
+            connected(server)
+        stand_in.stop()
+        for wrong in ("kg_test_wrong", "kg_test_wrong", "kg_test_another"):
+            with sidecar(tmp_path, stand_in, **kept, api_key=wrong) as server:
+                assert check(server, text).status_code == 401
+        with sidecar(tmp_path, stand_in, **kept) as server:
+            assert check(server, text).status_code == 200
+            stand_in.start()
+            connected(server)
+        assert {path.name for path in (tmp_path / "state").iterdir()} == {"ledger", "licence", "licence.new", "lock"}
