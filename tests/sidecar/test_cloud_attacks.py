@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from kalguard.wire.cloud import VALIDATE_PATH
 from tests.cloud import API_KEY, SIGNING_SECRET, StandIn, cloud
 from tests.sidecar.test_cloud import SYNC, check, connected, metric, sidecar, state
 from tests.sidecar.test_cloud_usage import adds_up, events
-from tests.support import SIDECAR, Server, environment, running, token, until
+from tests.support import SIDECAR, Server, environment, running, token, until, workers_of
 
 
 def test_a_cloud_that_will_have_no_event_at_all_does_not_empty_the_spool(tmp_path: Path) -> None:
@@ -155,3 +157,14 @@ def test_a_start_with_the_wrong_key_destroys_nothing(tmp_path: Path) -> None:
             stand_in.start()
             connected(server)
         assert {path.name for path in (tmp_path / "state").iterdir()} == {"ledger", "licence", "licence.new", "lock"}
+
+
+def test_a_state_folder_that_vanishes_is_told_in_lines(tmp_path: Path) -> None:
+    text = token(SIGNING_SECRET)
+    with cloud() as stand_in, sidecar(tmp_path, stand_in, state_dir=str(tmp_path / "state"), workers="2") as server:
+        connected(server)
+        shutil.rmtree(tmp_path / "state")
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        until(lambda: "worker process cannot start: the ledger cannot be used" in server.log())
+        assert all(line.startswith("{") for line in server.log().splitlines())
+        until(lambda: check(server, text).status_code == 200)  # by the other
