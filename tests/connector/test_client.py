@@ -257,7 +257,7 @@ def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [
-        ("0", 0.0),
+        ("0", None),  # says nothing of when
         ("7", 7.0),
         ("99999999", client.MAX_RETRY_AFTER_SECONDS),
         ("9" * 400, client.MAX_RETRY_AFTER_SECONDS),
@@ -267,7 +267,7 @@ def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
         ("", None),
         ("٣", None),
         ("Sat, 14 Mar 2026 12:00:00", None),  # of no time zone
-        ("Sat, 14 Mar 2026 12:00:00 GMT", 0.0),  # that is over
+        ("Sat, 14 Mar 2026 12:00:00 GMT", None),  # that is over
         ("Sat, 99 Mar 2026 12:00:00 GMT", None),
     ],
 )

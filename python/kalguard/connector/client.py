@@ -6,6 +6,7 @@ goes to the Cloud that was configured and nowhere else. What is sent is what sta
 """
 
 import asyncio
+import os
 import random
 import re
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import httpx
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
+from kalguard.connector.environment import proxy_for
 from kalguard.connector.license import Failed, Good, Invalid, Outcome, Refused, Unchanged, objection
 from kalguard.version import VERSION
 from kalguard.wire.cloud import (
@@ -63,6 +65,7 @@ class CloudClient:
     """Cloud at `url`, asked with `api_key`. `transport` is for tests."""
 
     def __init__(self, url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """Raises `ConfigError` and `OSError` for an environment by which it cannot be called."""
         self._client = httpx.AsyncClient(
             base_url=url.rstrip("/"),
             headers={
@@ -74,7 +77,10 @@ class CloudClient:
             },
             timeout=TRY_SECONDS,
             follow_redirects=False,
-            trust_env=url.startswith("https:"),
+            # Ours to read: httpx makes ready for every proxy that is named, and fails for one that is not asked.
+            trust_env=False,
+            proxy=proxy_for(url, os.environ),
+            verify=httpx.create_ssl_context(trust_env=url.startswith("https:")),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             transport=transport,
         )
@@ -167,7 +173,10 @@ def _unexpected(answer: _Answer) -> Failed:
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds until Cloud wants to be asked again: a number, or a date (RFC 9110, 10.2.3)."""
+    """Seconds until Cloud wants to be asked again: a number, or a date (RFC 9110, 10.2.3).
+
+    0, and a date that is over by our clock, say nothing of when: the pauses are then our own, which grow.
+    """
     given = headers.get("retry-after", "")
     try:
         if given.isascii() and given.isdigit():
@@ -176,7 +185,7 @@ def _retry_after(headers: httpx.Headers) -> float | None:
             seconds = (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
+    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds > 0 else None
 
 
 def _shortened(text: str) -> str:

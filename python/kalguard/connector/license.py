@@ -10,7 +10,7 @@ it or being told rubbish leaves them as they were, so that nothing opens and not
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -170,8 +170,16 @@ def objection(reply: LicenseReply) -> str | None:
             SecretKeyring(reply.token_signing_secret)
         except ConfigError as error:
             return f"a tokenSigningSecret that {error}"
-    if reply.expires_at is not None and reply.expires_at.tzinfo is None:
+    return None if reply.expires_at is None else _objection_to(reply.expires_at)
+
+
+def _objection_to(expires_at: datetime) -> str | None:
+    if expires_at.tzinfo is None:
         return "an expiresAt without a time zone"
+    try:
+        expires_at.astimezone(UTC)
+    except OverflowError:  # it could be neither compared nor kept
+        return "an expiresAt beyond the years 1 to 9999 in UTC"
     return None
 
 

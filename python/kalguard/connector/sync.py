@@ -80,6 +80,7 @@ class Connector:
         self._published = self._mark()
         self._ask_again = asyncio.Event()
         self._batch = BATCH_EVENTS
+        self._dropped_in_a_row = 0  # events that Cloud would not have, since it last took any
         self._retry_after: float | None = None  # as Cloud said to the last report
         self.snapshot = snapshot
         self.told = Told()
@@ -96,7 +97,7 @@ class Connector:
         with suppress(TimeoutError, Unavailable, OSError):
             async with asyncio.timeout(seconds):
                 while self._usage.entries().waiting:
-                    if await self._report() not in ("ok", "unacceptable"):
+                    if self._is_held_up(await self._report()):
                         break
         await self._client.close()
         with suppress(Unavailable):
@@ -178,9 +179,17 @@ class Connector:
             result = await self._report()
             # What waited so long need not wait for more.
             waited_since = None if result == "ok" else now - BATCH_SECONDS
-            failures = 0 if result in ("ok", "unacceptable") else failures + 1
-            # Without a failure there may be more already.
+            failures = failures + 1 if self._is_held_up(result) else 0
+            # Where nothing holds it up there may be more already.
             pause = self._pause_after_report(failures) if failures else 0.0
+
+    def _is_held_up(self, result: str) -> bool:
+        """Whether there is no use in going on at once.
+
+        One event that Cloud will not have is only that. Where it will not have the next one either, nothing says that
+        it is about the events: it may be something on the way that answers so to everything.
+        """
+        return result not in ("ok", "unacceptable") or self._dropped_in_a_row > 1
 
     def _pause_after_report(self, failures: int) -> float:
         if self._retry_after is not None:
@@ -204,11 +213,13 @@ class Connector:
             has_a_say = self._obeys_remaining and now.date() == asked_on
             self._usage.accept(batch, now=now, remaining=answer.remaining if has_a_say else None)
             self._batch = min(BATCH_EVENTS, 2 * self._batch)
+            self._dropped_in_a_row = 0
         elif isinstance(answer, Unacceptable):
             result = "unacceptable"
             if len(batch.events) == 1:
                 _log.error("KalGuard Cloud will not have a usage event (%s): it is dropped", answer.problem)
                 self._usage.drop(batch)
+                self._dropped_in_a_row += 1
             self._batch = max(1, len(batch.events) // 2)  # perhaps it is only one of them
         elif isinstance(answer, Refused):
             result = "refused"

@@ -106,6 +106,14 @@ redis.call('EXPIRE', KEYS[1], ARGV[5])
 return {granted, total + granted}
 """
 
+# KEYS: as for a lease. ARGV: an instance, what it gives back. A store that has forgotten what it gave takes nothing
+# back: less than nothing on record would be more for others.
+GIVE_BACK = """
+local units = math.min(tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0'), tonumber(ARGV[2]))
+if units > 0 then redis.call('HINCRBY', KEYS[1], ARGV[1], -units) end
+return units
+"""
+
 # KEYS: the agents of a day, as hashes. ARGV: an agent, the limit, seconds to keep. Says whether it is one of them.
 JOIN = """
 if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 1 end
@@ -131,6 +139,7 @@ class RedisStore:
         self._windows = Batches(self._client, TAKE, secret=self._secret)
         self._beat = self._client.register_script(BEAT)
         self._lease = self._client.register_script(LEASE)
+        self._give_back = self._client.register_script(GIVE_BACK)
         self._join = self._client.register_script(JOIN)
 
     async def take(self, limits: Sequence[Limit]) -> Taken:
@@ -152,7 +161,8 @@ class RedisStore:
 
     async def give_back(self, day: int, units: int) -> None:
         """See `decision.quota.Shared.give_back`."""
-        await answer_in_time(self._client.hincrby(_quota_name(day), self._instance, -units), secret=self._secret)
+        arguments: list[str | int] = [self._instance, units]
+        await answer_in_time(self._give_back(keys=[_quota_name(day)], args=arguments), secret=self._secret)
 
     async def join(self, day: int, agent_id: str, *, limit: int) -> Joined:
         """See `decision.quota.Shared.join`."""

@@ -143,6 +143,7 @@ class PlanQuota:
         self._clock = clock
         self._asking = asyncio.Lock()
         self._dry_until = 0.0
+        self._leased_under: int | None = None  # the allowance of which leases were taken
 
     async def take(self, agent_id: str) -> Taken:
         """Count one check and say how the plan stands; the check is refused if a limit is exceeded.
@@ -160,6 +161,7 @@ class PlanQuota:
         if self._shared is None:
             spent = await self._account.spend(day, allowance)
         else:
+            await self._fit(self._shared, day, allowance)
             spent = await self._account.spend(day, 0)
             if not spent.allowed:
                 spent = await self._with_lease(self._shared, day, allowance, now)
@@ -188,11 +190,18 @@ class PlanQuota:
 
     async def close(self) -> None:
         """At a clean stop: return what was leased and not used. Raises `Unavailable`."""
-        if self._shared is None:
-            return
-        day = int(self._clock() // DAY_SECONDS)
+        if self._shared is not None:
+            await self._return_rest(self._shared, int(self._clock() // DAY_SECONDS))
+
+    async def _fit(self, shared: Shared, day: int, allowance: int) -> None:
+        """What was leased of a larger allowance may be more than there is now: ask anew, of this one."""
+        if self._leased_under is not None and allowance < self._leased_under:
+            await self._return_rest(shared, day)
+        self._leased_under = allowance
+
+    async def _return_rest(self, shared: Shared, day: int) -> None:
         if units := await self._account.surrender(day):
-            await self._shared.give_back(day, units)
+            await shared.give_back(day, units)
 
     def _left(self, spent: Spent, allowance: int) -> int:
         if self._shared is None:

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -105,8 +106,13 @@ class Plan(NamedTuple):
 
 
 def _plan_of(settings: Settings, environ: Mapping[str, str]) -> Plan:
+    """Exits with 1 if the ledger cannot be used."""
     view = CloudView(snapshot_file(settings, Path(environ[LICENSE])))
-    return Plan(view, LedgerFile(Path(environ[LEDGER])))
+    try:
+        return Plan(view, LedgerFile(Path(environ[LEDGER])))
+    except (OSError, ValueError) as error:  # its folder is gone: the service ends after ten of these
+        _log.critical("worker process cannot start: the ledger cannot be used: %s", error)
+        sys.exit(1)
 
 
 def build(

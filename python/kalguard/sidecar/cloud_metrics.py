@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from kalguard.connector.license import DIGEST_BYTES, LicenseState
+from kalguard.errors import Unavailable
 from kalguard.sidecar.connection import Connection
 
 
@@ -21,8 +22,11 @@ class CloudMetrics(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All figures, those of usage events as of one moment. Raises `Unavailable`."""
-        entries = self._connection.usage.entries()
+        """All figures, those of usage events as of one moment."""
+        try:
+            entries = self._connection.usage.entries()
+        except Unavailable:  # whoever holds the lock, stopped or slow, changes nothing now: else there were no metrics
+            entries = self._connection.ledger.read()
         snapshot, connector = self._connection.snapshot, self._connection.connector
         state = GaugeMetricFamily("kalguard_license_state", "1 for the state that is, 0 for others", labels=["state"])
         for one in LicenseState:

@@ -10,11 +10,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
 
 from kalguard.config import Settings
 from kalguard.connector.license import Snapshot
@@ -131,16 +128,6 @@ class Connection:
         while not self.started_path.exists() and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_SECONDS)
         await connector.run()
-
-
-def check_proxy(url: str, environ: Mapping[str, str]) -> None:
-    """See whether the proxy that the environment names for `url` can be used. Raises `ConfigError`."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" or proxy_bypass(parts.hostname or ""):
-        return  # none is used for anything else
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        if (scheme := urlsplit(environ.get(name, "")).scheme) not in ("", "http", "https"):
-            raise ConfigError([f"{name}: a `{scheme}` proxy cannot be used for KALGUARD_CLOUD_URL"])
 
 
 def _own(folder: Path) -> int:

@@ -188,9 +188,10 @@ def check(settings: Settings) -> None:
 
         shared_store(settings)
     if settings.api_key is not None:
-        from kalguard.sidecar.connection import check_proxy
+        from kalguard.connector.environment import check_trust, proxy_for
 
-        check_proxy(settings.cloud_url, os.environ)
+        proxy_for(settings.cloud_url, os.environ)
+        check_trust(settings.cloud_url, os.environ)
     traces.check(os.environ)
     if settings.tls_cert_path is not None and settings.tls_key_path is not None:
         check_pair(settings.tls_cert_path, settings.tls_key_path)

@@ -38,6 +38,7 @@ _TYPES = re.compile(r"\b(" + "|".join(_TYPE_WORDS) + r")\b")
 _T = TypeVar("_T")
 _Path = tuple[str | int, ...]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_CHOSEN_PART = 128 - 17  # of an event's id, before a point and 16 random digits
 REGISTERED_NAME = r"[A-Za-z0-9_.:/-]{1,128}"
 _REGISTERED_NAME = re.compile(REGISTERED_NAME)
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9._~+/=-]+) *")
@@ -52,9 +53,12 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 def event_id_of(request_id: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """What a check is told from all others by: its request id, but one that the caller chose may be chosen again."""
+    """What a check is told from all others by: its request id, but one that the caller chose may be chosen again.
+
+    It is no longer than a request id may be: a longer one Cloud need not take, and nobody is to have that choice.
+    """
     is_chosen = (REQUEST_ID_HEADER, request_id.encode("ascii")) in headers
-    return f"{request_id}.{secrets.token_hex(8)}" if is_chosen else request_id
+    return f"{request_id[:_CHOSEN_PART]}.{secrets.token_hex(8)}" if is_chosen else request_id
 
 
 def bearer_token_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
