@@ -153,6 +153,15 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+def _cloud_url(value: str) -> str:
+    """A URL to which paths can be added. It is shown, so there must be no password in it."""
+    parts = urlsplit(_url("http", "https")(value))
+    is_plain = parts.username is None and not parts.query and not parts.fragment
+    if not parts.hostname or parts.port == 0 or not is_plain or " " in value or not value.isprintable():
+        raise ValueError
+    return value
+
+
 def _phrases(value: str) -> tuple[str, ...]:
     return tuple(phrase for part in value.split(",") if (phrase := part.strip()))
 
@@ -346,7 +355,7 @@ VARIABLES: tuple[Variable, ...] = (
         "KALGUARD_CLOUD_URL",
         "https://api.kalguard.dev",
         "an http or https URL",
-        _url("http", "https"),
+        _cloud_url,
         "KalGuard Cloud",
     ),
     Variable(

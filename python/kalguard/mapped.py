@@ -59,9 +59,13 @@ class MappedFile:
             os.close(self.fd)
             raise
         if self.map[: len(begins_with)] != begins_with:
-            self.map.close()
-            os.close(self.fd)
+            self.close()
             raise ValueError(f"`{path}` is of another kind")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.map.close()
+        os.close(self.fd)
 
     async def locked(self, step: Callable[[], _T]) -> _T:
         """Do something with the file while no other process does. Raises `Unavailable`."""

@@ -3,14 +3,24 @@
 import json
 import re
 import subprocess
-from typing import Any
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from kalguard.connector.license import Snapshot
+from kalguard.connector.sync import Told
+from kalguard.ledger.file import temporary_ledger
+from kalguard.ledger.usage import UsageBuffer
+from kalguard.sidecar.cloud_metrics import CloudMetrics
+from kalguard.sidecar.connection import Connection
 from kalguard.sidecar.metrics import Metrics
-from tests.support import ATTACK, GOOD_PROMPT, ROOT, Server
+from tests.cloud import API_KEY, SIGNING_SECRET, cloud
+from tests.support import ATTACK, GOOD_PROMPT, ROOT, Server, bearer, running, token, until
 
 PROMTOOL = ROOT / ".services" / "promtool"
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
@@ -38,8 +48,33 @@ class _Noted(CollectorRegistry):
         self.metrics.append(collector)
 
 
+class _Idle:
+    """A connection that never asked anything."""
+
+    def __init__(self) -> None:
+        self.lasts = True
+        self.snapshot = Snapshot()
+        self.usage = UsageBuffer(temporary_ledger())
+        self.connector = SimpleNamespace(told=Told())
+
+
+@cache
 def measured() -> dict[str, set[str]]:
     """Every metric as it is scraped, without the suffixes of histograms, with its labels."""
+    return {**measured_of_checks(), **measured_of_cloud()}
+
+
+def measured_of_cloud() -> dict[str, set[str]]:
+    """Those that are there where there is a Cloud."""
+    families = list(CloudMetrics(cast("Connection", _Idle())).collect())
+    return {
+        family.name + ("_total" if family.type == "counter" else ""): set(family.samples[0].labels)
+        for family in families
+    }
+
+
+def measured_of_checks() -> dict[str, set[str]]:
+    """Those that are there anyhow."""
     registry = _Noted()
     Metrics(registry)
     families = {metric: metric.describe()[0] for metric in registry.metrics}
@@ -100,7 +135,7 @@ def test_no_label_is_what_an_agent_chooses() -> None:
     labels = set[str]().union(*measured().values())
     assert labels == {
         *("check", "decision", "code", "mode", "cause", "effect", "category", "live", "shadow", "action", "sink"),
-        *("result", "limit", "store", "file", "version", "digest", "core_version", "python"),
+        *("result", "limit", "store", "file", "version", "digest", "core_version", "python", "state", "place"),
     }
 
 
@@ -142,3 +177,16 @@ def test_promtool_finds_nothing_to_say_about_a_scrape(server: Server) -> None:
     scraped = {_SUFFIXES.sub("", name) for name in re.findall(r"^(kalguard_\w+)", text, re.MULTILINE)}
     assert scraped <= set(measured())
     assert {"kalguard_policy_info", "kalguard_checks_total", "kalguard_revoked_tokens"} <= scraped
+
+
+def test_promtool_finds_nothing_to_say_about_a_scrape_with_a_cloud(tmp_path: Path) -> None:
+    of_cloud = bearer(token(SIGNING_SECRET))
+    with cloud() as stand_in, running(tmp_path, api_key=API_KEY, cloud_url=stand_in.url) as server:
+        until(lambda: server.post("/v1/prompt/check", GOOD_PROMPT, of_cloud).status_code == 403)
+        text = httpx.get(f"{server.metrics_url}/metrics").text
+    checked = promtool("check", "metrics", given=text)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    scraped = set(re.findall(r"^(kalguard_\w+)", text, re.MULTILINE))
+    assert scraped >= set(measured_of_cloud())
+    assert 'kalguard_license_state{state="connected"} 1.0' in text
+    assert 'kalguard_usage_events_total{result="made"} 1.0' in text

@@ -229,3 +229,5 @@ def test_usage_tells_who_and_how_it_ended_and_nothing_else() -> None:
         "requestId": "r",
     }
     assert usage_event(msgspec.structs.replace(verdict, principal=None), "r") is None
+    for code in (ErrorCode.AUTH_FAILED, ErrorCode.TOKEN_REVOKED):  # whose token was good once
+        assert usage_event(msgspec.structs.replace(verdict, code=code), "r") is None

@@ -21,6 +21,8 @@ from structlog.stdlib import ProcessorFormatter
 
 from kalguard.sidecar.logs import in_this_context, log_config, serving
 from kalguard.sidecar.operator import OperatorFiles
+from kalguard.wire.cloud import REPORT_PATH, VALIDATE_PATH
+from tests.cloud import API_KEY, SIGNING_SECRET, cloud
 from tests.redis import redis_server
 from tests.support import (
     ALLOW_ALL,
@@ -173,6 +175,17 @@ def test_decisions_are_not_logged(server: Server) -> None:
     assert server.log() == before
 
 
+def test_calls_to_cloud_are_not_logged_one_by_one(tmp_path: Path) -> None:
+    with cloud() as stand_in:
+        variables = {"api_key": API_KEY, "cloud_url": stand_in.url, "log_level": "debug"}
+        with running(tmp_path, **variables) as server:
+            of_cloud = bearer(token(SIGNING_SECRET))
+            until(lambda: server.post("/v1/prompt/check", GOOD_PROMPT, of_cloud).status_code == 403)
+        assert {path for _, path, _ in stand_in.requests} == {VALIDATE_PATH, REPORT_PATH}
+    told = [line for line in lines(server.log()) if line["logger"].partition(".")[0] in ("httpx", "httpcore")]
+    assert told == []
+
+
 def test_what_no_request_caused_carries_no_id(tmp_path: Path) -> None:
     (tmp_path / "policy.json").write_text(json.dumps(ALLOW_ALL))
     watched = {"policy_path": str(tmp_path / "policy.json"), "policy_watch": "true", "policy_watch_interval_ms": "50"}
@@ -264,7 +277,7 @@ def test_a_scrape_that_fails_is_one_line(tmp_path: Path) -> None:
 def secrets_of(forger: str) -> dict[str, str]:
     return {
         "token secret": "the first secret, of more than 32 bytes",
-        "api key": "kg_live_0123456789abcdef0123456789abcdef",
+        "api key": API_KEY,
         "redis password": "redis-hunter2",
         "collector password": "collector-hunter3",
         "collector header": "header-hunter4",
@@ -283,10 +296,13 @@ def test_no_secret_gets_into_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     (tmp_path / "policy.json").write_text(json.dumps(ALLOW_ALL))
     (tmp_path / "key").write_text(secrets["api key"])
-    with redis_server(tmp_path, "--requirepass", "the right one") as redis:
+    with cloud() as stand_in, redis_server(tmp_path, "--requirepass", "the right one") as redis:
+        stand_in.change(token_signing_secret=secrets["token secret"])
+        stand_in.limit(checks_per_day=-1)  # one could not be kept with such a Redis
         variables = {
             "token_secret": secrets["token secret"],
             "api_key_file": str(tmp_path / "key"),
+            "cloud_url": stand_in.url,
             "redis_url": f"redis://:{secrets['redis password']}@127.0.0.1:{redis.port}/0",
             "tool_rate_limit": "5",
             "limits_on_store_loss": "closed",
@@ -307,9 +323,16 @@ def test_no_secret_gets_into_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyP
             server.audit_path.mkdir()
             provoke(server, secrets)
             until(lambda: "traces cannot be exported" in server.log())
+            until(lambda: "KalGuard Cloud: connected" in server.log())
+            stand_in.behaviour = "refused"
             stop(server.process)
             text = server.log()
-    for needed in ("store of limits lost", "audit log cannot be written", "traces cannot be exported"):
+    for needed in (
+        "store of limits lost",
+        "audit log cannot be written",
+        "traces cannot be exported",
+        "Cloud: connected",
+    ):
         assert needed in text
     assert [name for name, secret in secrets.items() if secret in text or secret.rpartition(".")[2] in text] == []
     assert "hunter" not in text

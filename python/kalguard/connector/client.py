@@ -1,14 +1,16 @@
 """Asks KalGuard Cloud. Every call ends in an outcome, within `TRY_SECONDS` a try, and never raises.
 
 Three tries, with full jitter between them, where the network or Cloud fails (5xx); none again where Cloud says no. No
-redirect is followed: the API key goes to the Cloud that was configured and nowhere else.
+redirect is followed, and a proxy that the environment names is used only for TLS, of which it sees nothing: the API key
+goes to the Cloud that was configured and nowhere else. What is sent is what stands here: no cookies are kept.
 """
 
 import asyncio
-import math
 import random
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple, TypeVar
 
 import httpx
@@ -35,6 +37,7 @@ MAX_REPLY_BYTES = 64 * 1024
 MAX_RETRY_AFTER_SECONDS = 3600.0
 # What cannot be helped by sending it again: Cloud does not take these events.
 _UNACCEPTABLE = frozenset({400, 413, 422})
+_ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]{0,128}"')  # what is none cannot be sent back
 _T = TypeVar("_T")
 
 
@@ -71,6 +74,8 @@ class CloudClient:
             },
             timeout=TRY_SECONDS,
             follow_redirects=False,
+            trust_env=url.startswith("https:"),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             transport=transport,
         )
 
@@ -142,7 +147,8 @@ def _license_in(answer: _Answer) -> Good | Invalid | Failed:
         return Invalid(reply)
     if problem := objection(reply):
         return Failed(f"an answer that is no licence: {problem}")
-    return Good(reply, answer.headers.get("etag"))
+    etag = answer.headers.get("etag", "")
+    return Good(reply, etag if _ETAG.fullmatch(etag) else None)
 
 
 def _may_pass(answer: _Answer | Failed) -> bool:
@@ -170,7 +176,7 @@ def _retry_after(headers: httpx.Headers) -> float | None:
             seconds = (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+    return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
 
 
 def _shortened(text: str) -> str:

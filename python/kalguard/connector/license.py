@@ -118,8 +118,17 @@ def after(snapshot: Snapshot, outcome: Outcome, *, now: float, overlap: float) -
     )
 
 
-def resumed(snapshot: Snapshot, now: float) -> Snapshot:
-    """What is known at a start, from what was known before: not connected until Cloud says so."""
+def resumed(snapshot: Snapshot, *, now: float, overlap: float) -> Snapshot:
+    """What is known at a start, from what was known before: not connected until Cloud says so.
+
+    A key that was replaced stays good for `overlap` seconds at most, which may be less than was asked for before.
+    """
+    keys = tuple(
+        key if key.until is None else SigningKey(key.secret, min(key.until, now + overlap))
+        for key in snapshot.keys
+        if key.until is None or (overlap > 0 and now < key.until)
+    )
+    snapshot = msgspec.structs.replace(snapshot, keys=keys)
     if snapshot.state is not LicenseState.CONNECTED:
         return snapshot
     return msgspec.structs.replace(snapshot, state=LicenseState.DEGRADED, since=now)

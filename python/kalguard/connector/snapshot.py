@@ -29,8 +29,11 @@ class SnapshotFile:
         """Make a snapshot known. Raises `OSError`, and then the one before stays."""
         self._file.write(msgspec.msgpack.encode(snapshot))
 
-    def resume(self, now: float) -> Snapshot:
-        """Take up what was known before a start, and make it known. Raises `OSError` if that cannot be written."""
+    def resume(self, *, now: float, overlap: float) -> Snapshot:
+        """Take up what was known before a start, and make it known. Raises `OSError` if that cannot be written.
+
+        `overlap` is as for `resumed`.
+        """
         found = Snapshot(since=now)
         try:
             found = self.read()
@@ -38,7 +41,7 @@ class SnapshotFile:
             pass
         except (Unreadable, OSError) as error:
             _log.error("licence that was kept cannot be used: %s", error)
-        snapshot = resumed(found, now)
+        snapshot = resumed(found, now=now, overlap=overlap)
         self.write(snapshot)
         return snapshot
 

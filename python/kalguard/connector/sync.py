@@ -33,7 +33,6 @@ from kalguard.ledger.usage import UsageBuffer
 BATCH_EVENTS = 100
 BATCH_SECONDS = 30.0
 LOOK_SECONDS = 0.25
-FIRST_SECONDS = 0.5  # for the workers to be ready before anything else is done
 SPREAD_SECONDS = 5.0  # over which first calls are spread where there is nothing yet to go on with
 BACKOFF_SECONDS = 5.0
 LONGEST_REPORT_PAUSE_SECONDS = 60.0
@@ -78,7 +77,7 @@ class Connector:
         self._overlap = overlap_seconds
         self._obeys_remaining = obeys_remaining
         self._clock = clock
-        self._is_published = True
+        self._published = self._mark()
         self._ask_again = asyncio.Event()
         self._batch = BATCH_EVENTS
         self._retry_after: float | None = None  # as Cloud said to the last report
@@ -113,30 +112,37 @@ class Connector:
         self.told.syncs[result] += 1
         if result in ("ok", "unchanged"):
             self.told.last_success = now
-        if self.snapshot != before or not self._is_published:
-            try:
-                self._publish()
-            except OSError as error:
-                _log.error("licence cannot be kept: %s; what was known before stays in force", error.strerror)
-        if before.license is not None and before.license != self.snapshot.license:
-            self._usage.forget_ceiling()  # it was said of another plan
+        if self.snapshot != before or self._published is None or self._published != self._mark():
+            self._publish()
         if self.snapshot.state is not before.state:
             self._log_state(outcome)
         elif isinstance(outcome, Failed) and before.state is LicenseState.CONNECTING and self.told.syncs["error"] == 1:
             _log.warning("KalGuard Cloud gives no answer: %s; there are no plan limits until it does", outcome.problem)
         elif isinstance(outcome, Failed):
             _log.debug("KalGuard Cloud gives no answer: %s", outcome.problem)
+        if _checks_per_day(before) != _checks_per_day(self.snapshot):
+            self._usage.forget_ceiling()  # it was said of another plan
         return outcome
 
     def _publish(self) -> None:
-        self._is_published = False
-        self._store.write(self.snapshot)
-        self._is_published = True
+        """Make the snapshot known, now or after the next call."""
+        self._published = None
+        try:
+            self._store.write(self.snapshot)
+            self._published = self._mark()
+        except OSError as error:
+            _log.error("licence cannot be kept: %s; what was known before stays in force", error.strerror)
+
+    def _mark(self) -> tuple[int, int, int] | None:
+        """What is there of what was made known: it can be lost, or somebody have put another in its place."""
+        with suppress(OSError):
+            return self._store.mark()
+        return None
 
     async def _follow_license(self) -> None:
         known = self.snapshot.license is not None
         spread = self._interval / 10 if known else min(SPREAD_SECONDS, self._interval / 10)
-        await self._asleep(FIRST_SECONDS + _between(0, spread))
+        await self._asleep(_between(0, spread))
         failures = 0
         while True:
             outcome = await self.sync()
@@ -147,7 +153,7 @@ class Connector:
         if not isinstance(outcome, Failed):
             return _between(0.75 * self._interval, self._interval)
         if outcome.retry_after is not None:
-            return outcome.retry_after + _between(0, 1 + outcome.retry_after / 10)
+            return _later(outcome.retry_after)
         return _backoff(failures, self._interval)
 
     async def _asleep(self, seconds: float) -> None:
@@ -160,8 +166,10 @@ class Connector:
     async def _hand_over(self) -> None:
         """Report events by the hundred, or all there are after a while."""
         failures, waited_since = 0, None
+        pause = LOOK_SECONDS
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(pause)
+            pause = LOOK_SECONDS
             waiting = self._usage.entries().waiting
             now = time.monotonic()
             waited_since = None if waiting == 0 else waited_since or now
@@ -170,10 +178,16 @@ class Connector:
             result = await self._report()
             waited_since = None
             failures = 0 if result in ("ok", "unacceptable") else failures + 1
-            if failures:
-                longest = min(self._interval, LONGEST_REPORT_PAUSE_SECONDS)
-                await asyncio.sleep(self._retry_after or _backoff(failures, longest))
+            if not failures:
+                pause = 0.0  # there may be more already
+            else:
+                pause = self._pause_after_report(failures)
                 waited_since = now - BATCH_SECONDS  # what waited so long need not wait for more
+
+    def _pause_after_report(self, failures: int) -> float:
+        if self._retry_after is not None:
+            return _later(self._retry_after)
+        return _backoff(failures, min(self._interval, LONGEST_REPORT_PAUSE_SECONDS))
 
     async def _report(self) -> str:
         """Report the oldest events once. Raises `Unavailable` or `OSError` if they cannot be had."""
@@ -233,6 +247,10 @@ async def _again_and_again(name: str, work: Callable[[], Awaitable[None]]) -> No
             await asyncio.sleep(_between(0.5, 1.5))
 
 
+def _checks_per_day(snapshot: Snapshot) -> int | None:
+    return None if snapshot.license is None else snapshot.license.checks_per_day
+
+
 def _result_of(outcome: Outcome) -> str:
     if isinstance(outcome, Good):
         return "ok"
@@ -241,6 +259,11 @@ def _result_of(outcome: Outcome) -> str:
     if isinstance(outcome, Refused):
         return "refused"
     return "error" if isinstance(outcome, Failed) else "unchanged"
+
+
+def _later(seconds: float) -> float:
+    """When to ask again who wants to be asked after so many seconds, and told others the same."""
+    return seconds + _between(0, 1 + seconds / 10)
 
 
 def _backoff(failures: int, most: float) -> float:

@@ -155,7 +155,7 @@ class ReplicaCounters:
         self._lost = True
         self._trouble.set()
         self._watcher.store_degraded(lost=True)
-        then = "tool calls under a limit are denied" if self._closed else f"counting alone, as one of {self._replicas}"
+        then = "what is under a limit is denied" if self._closed else f"counting alone, as one of {self._replicas}"
         _log.error("store of limits lost: %s; %s", error, then)
 
     def _regain(self) -> None:

@@ -86,6 +86,7 @@ class LedgerFile:
         self.file = MappedFile(path, begins_with=_MAGIC, purpose="plan cannot be accounted for", mapped=RING_AT)
         self.ring_bytes = self.file.size - RING_AT
         if self.ring_bytes <= 0:
+            self.file.close()
             raise ValueError(f"`{path}` is of another size")
         self._which = memoryview(self.file.map)[: mmap.PAGESIZE].cast("Q")
 
@@ -124,6 +125,8 @@ def make_ledger(path: Path, ring_bytes: int) -> None:
     """Make the file. Raises `OSError`."""
     try:
         make_file(path, RING_AT + ring_bytes, begins_with=_MAGIC + secrets.token_bytes(16))
+    except FileExistsError:
+        raise
     except OSError:
         with suppress(OSError):  # not half of one
             path.unlink()

@@ -37,9 +37,10 @@ class _Line(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The oldest events that wait. `end` is where they end in the ring; `broken` counts what lay there and is none."""
+    """The oldest events that wait, from `begin` to `end` in the ring; `broken` counts what lay there and is none."""
 
     events: list[UsageEvent]
+    begin: int
     end: int
     broken: int = 0
 
@@ -102,17 +103,18 @@ class UsageBuffer:
         text = ring_read(self._ledger, entries.begin, min(entries.end, entries.begin + _READ_BYTES))
         lines = text.split(b"\n")[:-1][:count]
         if text and not lines:  # what a machine left that lost its power: nothing can be told apart in it
-            return Batch([], entries.end)
+            return Batch([], entries.begin, entries.end)
         events, broken = [], 0
         for line in lines:
             try:
                 events.append(_DECODER.decode(line))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 broken += 1
-        return Batch(events, entries.begin + sum(len(line) + 1 for line in lines), broken)
+        end = entries.begin + sum(len(line) + 1 for line in lines)
+        return Batch(events, entries.begin, end, broken)
 
     def accept(self, batch: Batch, *, now: datetime, remaining: int | None) -> None:
-        """Cloud has a batch: it waits no more. Raises `Unavailable`.
+        """Cloud has a batch: it waits no more. One that is out already changes nothing. Raises `Unavailable`.
 
         `remaining` is how many checks Cloud leaves for the day, all told: less those whose events still wait, that is
         what this instance may use from here on. `None`: it has no say.
@@ -122,6 +124,8 @@ class UsageBuffer:
         of_today = sum(event.timestamp.startswith(date) for event in batch.events)
 
         def change(before: Entries) -> tuple[Entries, None]:
+            if batch.begin != before.begin:
+                return before, None
             entries = _without(batch, before.on(max(today, before.day)), accepted=len(batch.events))
             entries = entries._replace(taken=entries.taken + of_today)
             if remaining is None:
@@ -132,8 +136,12 @@ class UsageBuffer:
         self._ledger.changed_here(change)
 
     def drop(self, batch: Batch) -> None:
-        """Give up a batch, which Cloud will not have. Raises `Unavailable`."""
-        self._ledger.changed_here(lambda entries: (_without(batch, entries), None))
+        """Give up a batch, which Cloud will not have. One that is out already changes nothing. Raises `Unavailable`."""
+
+        def change(before: Entries) -> tuple[Entries, None]:
+            return (_without(batch, before) if batch.begin == before.begin else before), None
+
+        self._ledger.changed_here(change)
 
     def forget_ceiling(self) -> None:
         """What Cloud said of the day's rest does not hold any more. Raises `Unavailable`."""
@@ -143,11 +151,13 @@ class UsageBuffer:
 def _without(batch: Batch, before: Entries, *, accepted: int = 0) -> Entries:
     """What is counted when a batch is out of the ring; of it so many events were accepted, the rest are dropped.
 
-    With the last of what the ring holds goes whatever else was said to wait: a machine that lost its power may have
-    kept the entries and not the ring, or the other way round.
+    With the last of what the ring holds goes whatever else was said to wait, and before that something waits: a machine
+    that lost its power may have kept the entries and not the ring, or the other way round.
+
+    INVARIANT: nothing waits exactly where the ring is empty.
     """
-    gone = len(batch.events) + batch.broken if batch.end < before.end else before.waiting
-    gone = min(gone, before.waiting)
+    is_last = batch.end == before.end
+    gone = before.waiting if is_last else min(len(batch.events) + batch.broken, before.waiting - 1)
     return before._replace(
         begin=batch.end,
         waiting=before.waiting - gone,

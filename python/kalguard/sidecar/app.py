@@ -45,7 +45,7 @@ from kalguard.sidecar.cloud import LOOK_SECONDS, CloudView, plan_headers, snapsh
 from kalguard.sidecar.errors import exception_handlers
 from kalguard.sidecar.folders import FolderWatch
 from kalguard.sidecar.health import PolicyInForce, health_handlers
-from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, LEDGER, LICENSE, MAIN_PID, TOOLS_FILE
+from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, LEDGER, LICENSE, MAIN_PID, STARTED, TOOLS_FILE
 from kalguard.sidecar.keys import keyring_for
 from kalguard.sidecar.load import Load
 from kalguard.sidecar.metrics import Metrics
@@ -89,6 +89,7 @@ def create() -> Litestar:
             )
         ],
         plan=_plan_of(settings, os.environ) if LEDGER in os.environ else None,
+        on_start=Path(os.environ[STARTED]).touch if STARTED in os.environ else lambda: None,
         traces=start_traces(os.environ),
     )
     gc.collect()
@@ -118,14 +119,15 @@ def build(
     work: Sequence[Repeated] = (),
     registrations: Registrations | None = None,
     plan: Plan | None = None,
+    on_start: Callable[[], None] = lambda: None,
     traces: Traces | None = None,
 ) -> Litestar:
     """The app for `settings`. `sink` takes the place of the audit sink that the settings name.
 
     `own` is what this instance counts with for itself, by default in memory. `registrations` are shared with other
     processes; without them and without Redis, registered tools are known to this one only. `work` is done in the
-    background beside what the settings ask for. `plan` is there where there is a Cloud. `traces`, if there are any, are
-    closed with the app.
+    background beside what the settings ask for. `plan` is there where there is a Cloud. `on_start` is called when all
+    is ready. `traces`, if there are any, are closed with the app.
     """
     sink = sink or sink_for(settings, metrics)
     audit = audit_log(settings, sink)
@@ -194,7 +196,7 @@ def build(
         lifespan=[
             lambda _: _traced(traces),
             lambda _: _running(
-                files.report_found, tasks, partial(_let_go, accounted, [shared, replicated], executor, audit)
+                files.report_found, on_start, tasks, partial(_let_go, accounted, [shared, replicated], executor, audit)
             ),
         ],
         before_send=[] if plan is None or accounted is None else [plan_headers(plan.view, accounted.quota)],
@@ -246,12 +248,14 @@ def _shared_counters(
 @asynccontextmanager
 async def _running(
     first: Callable[[], Awaitable[None]],
+    on_start: Callable[[], None],
     work: Sequence[Callable[[], Coroutine[Any, Any, None]]],
     let_go: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
     """Something is done first; while the app serves, its background work; at the end everything is let go of."""
     await first()
     tasks = [asyncio.create_task(run()) for run in work]
+    on_start()
     yield
     for task in tasks:
         task.cancel()

@@ -10,8 +10,11 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass
 
 from kalguard.config import Settings
 from kalguard.connector.license import Snapshot
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from kalguard.connector.sync import Connector
 
 _log = logging.getLogger(__name__)
+_READY_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
 _JOIN_SECONDS = 0.3  # for the thread to end, beyond what it has for its work
 
 
@@ -34,6 +39,7 @@ class Connection:
         """Raises `ConfigError` naming the variable, and `OSError` if there is no room in `folder`."""
         self._settings = settings
         self.lasts = settings.state_dir is not None
+        self.started_path = folder / "started"
         if settings.state_dir is not None:
             folder = Path(settings.state_dir)
             self._lock = _own(folder)
@@ -41,7 +47,7 @@ class Connection:
         try:
             self.ledger = _ledger(self.ledger_path, SPOOL_BYTES if self.lasts else BUFFER_BYTES)
             self._store = snapshot_file(settings, self.snapshot_path)
-            self._snapshot: Snapshot = self._store.resume(time.time())
+            self._snapshot: Snapshot = self._store.resume(now=time.time(), overlap=settings.cloud_key_overlap_s)
         except OSError as error:
             if not self.lasts:
                 raise
@@ -109,7 +115,7 @@ class Connection:
             overlap_seconds=settings.cloud_key_overlap_s,
             obeys_remaining=settings.redis_url is None,
         )
-        work = asyncio.create_task(connector.run())
+        work = asyncio.create_task(self._run_when_ready(connector))
         await self._stopping.wait()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
@@ -118,6 +124,23 @@ class Connection:
             _log.info("%d usage events wait in `%s` for the next start", left, self.ledger_path)
         elif left:
             _log.error("%d usage events are lost: KalGuard Cloud did not take them before the end", left)
+
+    async def _run_when_ready(self, connector: "Connector") -> None:
+        """Ask nobody anything before a worker is ready to answer, unless that takes too long."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self.started_path.exists() and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_SECONDS)
+        await connector.run()
+
+
+def check_proxy(url: str, environ: Mapping[str, str]) -> None:
+    """See whether the proxy that the environment names for `url` can be used. Raises `ConfigError`."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or proxy_bypass(parts.hostname or ""):
+        return  # none is used for anything else
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        if (scheme := urlsplit(environ.get(name, "")).scheme) not in ("", "http", "https"):
+            raise ConfigError([f"{name}: a `{scheme}` proxy cannot be used for KALGUARD_CLOUD_URL"])
 
 
 def _own(folder: Path) -> int:

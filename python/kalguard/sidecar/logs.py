@@ -68,6 +68,9 @@ def log_config(level: str, style: str) -> dict[str, Any]:
         "loggers": {
             "_granian": {"level": level.upper(), "propagate": True},
             "watchfiles": {"level": "WARNING"},  # tells of every change in a folder, ours or not
+            # Tell of every call to Cloud, and of each of its bytes; `connector` says what there is to say.
+            "httpx": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
             # Say that a collector is gone with every try, and where it was; `otlp` says so once.
             "opentelemetry": {"level": "CRITICAL"},
             "urllib3": {"level": "CRITICAL"},

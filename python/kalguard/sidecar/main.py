@@ -25,7 +25,7 @@ from kalguard.sidecar import traces
 from kalguard.sidecar.audit import signing_key
 from kalguard.sidecar.drain import Drain, drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
-from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, LEDGER, LICENSE, MAIN_PID, TOOLS_FILE
+from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, LEDGER, LICENSE, MAIN_PID, STARTED, TOOLS_FILE
 from kalguard.sidecar.keys import keyring_for
 from kalguard.sidecar.logs import configure, log_config
 from kalguard.sidecar.respawns import Respawns
@@ -91,6 +91,7 @@ def _connection(settings: Settings, folder: Path) -> "Connection | None":
     from kalguard.sidecar.connection import Connection
 
     connection = Connection(settings, folder)
+    os.environ[STARTED] = str(connection.started_path)
     os.environ[LEDGER] = str(connection.ledger_path)
     os.environ[LICENSE] = str(connection.snapshot_path)
     os.environ[INSTANCE] = connection.instance  # what it has leased is its own after a restart too
@@ -186,6 +187,10 @@ def check(settings: Settings) -> None:
         from kalguard.sidecar.store import shared_store
 
         shared_store(settings)
+    if settings.api_key is not None:
+        from kalguard.sidecar.connection import check_proxy
+
+        check_proxy(settings.cloud_url, os.environ)
     traces.check(os.environ)
     if settings.tls_cert_path is not None and settings.tls_key_path is not None:
         check_pair(settings.tls_cert_path, settings.tls_key_path)

@@ -32,7 +32,7 @@ _STATUS_TEXTS = {
     403: "The check was carried out and the decision is no.",
     405: "Only POST.",
     413: "The body is larger than 5 MiB.",
-    429: "A limit is used up; `retry-after` says for how many seconds.",
+    429: "A limit is used up, a tool's or the plan's; `retry-after` says for how many seconds.",
     500: "Something unforeseen; denied.",
     503: "The decision could not be put on record, or a required part is down; denied.",
 }
@@ -41,6 +41,19 @@ _LIMIT_TEXTS = (
     'The limits that the check was counted under, if any: `"agent";q=100;w=60` is 100 calls in 60 seconds.',
     'How they stand: `"agent";r=42;t=17` is 42 calls left, and more in 17 seconds.',
 )
+# On every reply, the latter while a licence of KalGuard Cloud is in force.
+_HEADERS = {
+    REQUEST_ID_HEADER.decode(): {"schema": {"type": "string"}},
+    "x-kalguard-plan": {"schema": {"type": "string"}, "description": "The plan, where one is in force."},
+    "x-kalguard-usage-remaining": {
+        "schema": {"type": "integer"},
+        "description": "Checks of the plan that are left today, as far as this instance knows; -1 is no limit.",
+    },
+    "x-ratelimit-reset": {
+        "schema": {"type": "integer"},
+        "description": "When the plan's next day begins (midnight UTC), in unix seconds.",
+    },
+}
 
 
 def openapi_handler() -> HTTPRouteHandler:
@@ -138,8 +151,8 @@ def _check(summary: str, body: str) -> dict[str, Any]:
 
 
 def _response(status: int) -> dict[str, Any]:
-    headers: dict[str, Any] = {REQUEST_ID_HEADER.decode(): {"schema": {"type": "string"}}}
-    if status in (200, 429):
+    headers: dict[str, Any] = {**_HEADERS}
+    if status in (200, 403, 429):
         headers["ratelimit-policy"] = {"schema": {"type": "string"}, "description": _LIMIT_TEXTS[0]}
         headers["ratelimit"] = {"schema": {"type": "string"}, "description": _LIMIT_TEXTS[1]}
     if status in (429, 503):
@@ -150,12 +163,13 @@ def _response(status: int) -> dict[str, Any]:
 
 
 def _probe(summary: str, *, always: bool = False) -> dict[str, Any]:
-    no = {"description": "No; `failing` names the parts that do not work.", "content": _json("HealthReply")}
+    told = {"headers": _HEADERS, "content": _json("HealthReply")}
+    no = {"description": "No; `failing` names the parts that do not work.", **told}
     return {
         "summary": summary,
         "security": [],
         "responses": {
-            "200": {"description": "Yes.", "content": _json("HealthReply")},
+            "200": {"description": "Yes.", **told},
             **({} if always else {"503": no}),
         },
     }

@@ -1,0 +1,49 @@
+"""What docs/integration.md shows is run: each block of code, against the service with the example policy and tools."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import ROOT, Server, environment, running, token
+
+DOCUMENT = (ROOT / "docs" / "integration.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+CURL = [block for block in re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL) if block.startswith("curl")]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    policy, tools = ROOT / "deploy" / "policy.example.json", ROOT / "deploy" / "tools.example.json"
+    folder = tmp_path_factory.mktemp("documents")
+    with running(folder, policy_path=str(policy), tools_path=str(tools)) as found:
+        yield found
+
+
+def run(command: list[str], server: Server) -> str:
+    ended = subprocess.run(
+        command,
+        env=environment(sidecar_url=server.url, agent_token=token()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
+def test_the_python_in_the_document(server: Server, code: str) -> None:
+    run([sys.executable, "-c", code], server)
+
+
+@pytest.mark.parametrize("command", CURL, ids=range(len(CURL)))
+def test_the_requests_in_the_document(server: Server, command: str) -> None:
+    assert '"allowed":true' in run(["sh", "-c", command], server)
+
+
+def test_there_is_something_to_run() -> None:
+    assert (len(PYTHON), len(CURL)) == (3, 2)
