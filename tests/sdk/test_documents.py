@@ -1,4 +1,4 @@
-"""What docs/integration.md and docs/integration-frameworks.md show is run: each block of code, against the service with the example policy and tools."""
+"""What the documents on integration show is run: each block, against the service with the example policy and tools."""
 
 import re
 import subprocess

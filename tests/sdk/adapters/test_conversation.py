@@ -104,7 +104,8 @@ class Shouting:
     [
         ({"type": "text", "text": "a", "id": "b"}, {"type": "text", "text": "A", "id": "b"}),
         ({"data": "aGVsbG8=", "url": "https://a/b?c=d"}, {"data": "aGVsbG8=", "url": "https://a/b?c=d"}),
-        ({"data": "do this", "url": "do that"}, {"data": "DO THIS", "url": "DO THAT"}),
+        ({"data": "do this", "url": "do\tthat"}, {"data": "DO THIS", "url": "DO\tTHAT"}),
+        ({"type": "text", "data": "a"}, {"type": "text", "data": "A"}),
         ({"name": "a_tool", "id": "jane@x.org"}, {"name": "a_tool", "id": "JANE@X.ORG"}),
         ({"image_url": {"url": "data:a/b,aGk="}, "alt": "a"}, {"image_url": {"url": "data:a/b,aGk="}, "alt": "A"}),
         ({"input": {"a": "b"}}, {"input": {"A": "B"}}),

@@ -22,13 +22,13 @@ from langchain_core.messages import (
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt import ToolNode, ToolRuntime
 
 from kalguard import AsyncKalGuardClient, KalGuardClient, KalGuardDenied, KalGuardUnavailable
 from kalguard.errors import ConfigError
 from kalguard.sdk.adapters.conversation import Unmappable
 from kalguard.sdk.adapters.langchain import KalGuardMiddleware, from_sidecar, to_sidecar
-from tests.sdk.adapters.conftest import ATTACK, MAIL
+from tests.sdk.adapters.conftest import ATTACK, MAIL, kill
 from tests.support import Server, token
 
 Agent = CompiledStateGraph[Any, Any, Any, Any]
@@ -160,8 +160,11 @@ def test_without_a_sidecar_neither_model_nor_tool_is_called(
 @pytest.mark.parametrize("on_denied_tool", ["raise", "tell_model"])
 def test_a_tool_does_not_run_while_the_sidecar_is_gone(gone: KalGuardClient, run: Run, on_denied_tool: Any) -> None:
     class OnlyTools(KalGuardMiddleware):
-        wrap_model_call = AgentMiddleware.wrap_model_call
-        awrap_model_call = AgentMiddleware.awrap_model_call
+        def wrap_model_call(self, request: Any, handler: Any) -> Any:
+            return handler(request)
+
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            return await handler(request)
 
     model, tools = saying(calling("get_weather", location="Oslo")), Tools()
     with pytest.raises(KalGuardUnavailable):
@@ -238,6 +241,33 @@ def test_arguments_are_redacted_for_the_model_and_not_for_the_tool(client: KalGu
     assert tools.runs == [MAIL]
 
 
+def test_what_the_framework_injects_is_no_argument(client: KalGuardClient, run: Run) -> None:
+    seen: list[Any] = []
+
+    @tool
+    def get_weather(location: str, runtime: ToolRuntime[Any, Any]) -> str:
+        """The weather."""
+        seen.append((location, len(runtime.state["messages"])))
+        return "sunny"
+
+    model = saying(calling("get_weather", location="Oslo"), AIMessage("Sunny."))
+    run(create_agent(model, [get_weather], middleware=[KalGuardMiddleware(client)]), [HumanMessage("Weather?")])
+    assert seen == [("Oslo", 2)]
+
+
+def test_a_sidecar_that_is_killed_on_the_way_stops_the_next_turn(doomed: Server) -> None:
+    @tool
+    def get_weather(location: str) -> str:
+        """The weather."""
+        kill(doomed)
+        return "sunny"
+
+    model = saying(calling("get_weather", location="Oslo"), AIMessage("no"))
+    with KalGuardClient(doomed.url, token()) as client, pytest.raises(KalGuardUnavailable):
+        invoke(create_agent(model, [get_weather], middleware=[KalGuardMiddleware(client)]), [HumanMessage("Weather?")])
+    assert len(model.seen) == 1
+
+
 def test_each_check_is_on_record(server: Server, client: KalGuardClient) -> None:
     before = len(server.audit())
     model = saying(calling("get_weather", location="Oslo"), AIMessage("Sunny."))
@@ -269,8 +299,8 @@ EVERY_KIND: list[AnyMessage] = [
     ToolMessage(
         [{"type": "json", "json": {"url": "j1 u", "data": ["j2"]}}, IMAGE], tool_call_id="c2", artifact=object()
     ),
-    ChatMessage("t9", role="developer"),
-    AIMessageChunk("t10"),
+    ChatMessage(content="t9", role="developer"),
+    AIMessageChunk(content="t10"),
 ]
 TEXTS = ["s1", "t1", "t2", "t3", "t4", "t5", "t6 in data", "r1", "t7", "r2", "e1", "t8"]
 TEXTS += ['{"url": "j1 u", "data": ["j2"]}', "t9", "t10"]
@@ -312,7 +342,7 @@ def marked(value: Any, key: str = "") -> Any:
 
 def test_what_comes_back_replaces_the_texts_and_only_them() -> None:
     before = [message.model_dump() for message in EVERY_KIND[:8]]
-    made = from_sidecar(EVERY_KIND, marked(to_sidecar(EVERY_KIND)))
+    made: list[Any] = from_sidecar(EVERY_KIND, marked(to_sidecar(EVERY_KIND)))
     assert texts_of(to_sidecar(made)) == [
         text.upper() if not text.startswith("{") else '{"url": "J1 u", "data": ["J2"]}' for text in TEXTS
     ]
@@ -325,7 +355,8 @@ def test_what_comes_back_replaces_the_texts_and_only_them() -> None:
     assert said.invalid_tool_calls[0]["args"] == "{A2"
     assert said.content[0] == {"type": "reasoning", "reasoning": "R1", "extras": {"signature": "QUJD"}}
     assert [type(one) for one in made] == [type(one) for one in EVERY_KIND]
-    assert made[8].artifact is EVERY_KIND[8].artifact  # type: ignore[union-attr]
+    given: Any = EVERY_KIND[8]
+    assert made[8].artifact is given.artifact
     assert [message.model_dump() for message in EVERY_KIND[:8]] == before
 
 

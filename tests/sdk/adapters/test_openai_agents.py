@@ -32,7 +32,7 @@ from kalguard.sdk.adapters.openai_agents import (
     to_sidecar,
     tool_guardrail,
 )
-from tests.sdk.adapters.conftest import ATTACK, MAIL
+from tests.sdk.adapters.conftest import ATTACK, MAIL, kill
 from tests.support import Server, token
 
 set_tracing_disabled(True)
@@ -231,6 +231,19 @@ def test_a_client_serves_several_event_loops_and_an_async_one_serves_one(
                 await Runner.run(agent_of(ScriptedModel(), async_client), ATTACK)
 
     asyncio.run(twice())
+
+
+def test_a_sidecar_that_is_killed_on_the_way_stops_the_next_turn(doomed: Server) -> None:
+    @function_tool
+    def get_weather(location: str) -> str:
+        """The weather."""
+        kill(doomed)
+        return "sunny"
+
+    model = ScriptedModel([calls("get_weather", location="Oslo"), says("no")])
+    with KalGuardClient(doomed.url, token()) as client, pytest.raises(KalGuardUnavailable):
+        run_sync(Agent("agent", model=KalGuardModel(model, client), tools=[guarded_tool(get_weather, client)]), "Go.")
+    assert len(model.calls) == 1
 
 
 def test_another_way_to_deny_is_refused(client: KalGuardClient) -> None:

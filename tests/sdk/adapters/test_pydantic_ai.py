@@ -22,7 +22,7 @@ from kalguard import AsyncKalGuardClient, KalGuardClient, KalGuardDenied, KalGua
 from kalguard.errors import ConfigError
 from kalguard.sdk.adapters.conversation import Unmappable
 from kalguard.sdk.adapters.pydantic_ai import KalGuard, KalGuardModel, from_sidecar, to_sidecar
-from tests.sdk.adapters.conftest import ATTACK, MAIL
+from tests.sdk.adapters.conftest import ATTACK, MAIL, kill
 from tests.support import Server, token
 
 Run = Callable[..., Any]
@@ -290,6 +290,17 @@ def test_an_async_client_serves_one_event_loop(server: Server) -> None:
     asyncio.run(twice())
 
 
+def test_a_sidecar_that_is_killed_on_the_way_stops_the_next_turn(doomed: Server) -> None:
+    def get_weather(location: str) -> str:
+        kill(doomed)
+        return "sunny"
+
+    model = Scripted(("get_weather", {"location": "Oslo"}), "no")
+    with KalGuardClient(doomed.url, token()) as client, pytest.raises(KalGuardUnavailable):
+        run_sync(Agent(model.model, tools=[get_weather], capabilities=[KalGuard(client)]), "Go.")
+    assert len(model.seen) == 1
+
+
 def test_another_way_to_deny_is_refused(client: KalGuardClient) -> None:
     with pytest.raises(ConfigError, match="on_denied_tool: `ignore`"):
         KalGuard(client, on_denied_tool="ignore")  # type: ignore[arg-type]
@@ -315,7 +326,7 @@ EVERY_KIND: list[said.ModelMessage] = [
             said.ToolReturnPart("find", ["d2", IMAGE, {"n": 1}], "c2"),
             said.ToolReturnPart("find", None, "c3"),
             said.UserPromptPart([said.TextContent("t3", metadata=1), IMAGE, said.CachePoint(), "t4"]),
-            said.UserPromptPart([said.StructuredContent({"v": "d3"}, format=lambda _: "t5")]),
+            said.UserPromptPart([said.StructuredContent({"v": "d3"}, content="t5")]),
             said.UserPromptPart([BinaryContent(b"t6", media_type="text/csv;charset=utf-8")]),
             said.RetryFeedbackPart("t7", retry=said.RetryInfo(cause="model_retry")),
             said.SpeechPart(speaker="user", transcript="t8"),

@@ -32,6 +32,7 @@ _NAMES = frozenset(
     }
 )  # fmt: skip
 _NAME = re.compile(r"[\w.:/|-]*")
+_CODE = re.compile(r"\S*")
 _ENCODED = frozenset(
     {
         "url", "image_url", "file_url", "data", "base64", "file_data", "result", "bytes", "signature",
@@ -162,7 +163,9 @@ def walked(value: Any, visit: Visitor) -> Any:
     if isinstance(value, str):
         return visit.text(value) if value else value
     if isinstance(value, Mapping):
-        return {key: _walked_field(key, item, visit) for key, item in value.items()}
+        # The `data` of a document that is given as text is that text.
+        encoded = _ENCODED - {"data"} if value.get("type") == "text" else _ENCODED
+        return {key: _walked_field(key, item, visit, encoded) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [walked(item, visit) for item in value]
     if value is None or isinstance(value, bool | int | float | bytes):
@@ -170,10 +173,10 @@ def walked(value: Any, visit: Visitor) -> Any:
     raise Unmappable(f"a `{type(value).__name__}` in a message cannot be checked")
 
 
-def _walked_field(key: str, value: Any, visit: Visitor) -> Any:
+def _walked_field(key: str, value: Any, visit: Visitor, encoded: frozenset[str]) -> Any:
     if isinstance(value, str):
         is_name = key in _NAMES and _NAME.fullmatch(value)
-        return value if is_name or (key in _ENCODED and " " not in value) else walked(value, visit)
+        return value if is_name or (key in encoded and _CODE.fullmatch(value)) else walked(value, visit)
     if key in _FREE and isinstance(value, Mapping):
         return rewritten(value, visit.text)
     return value if key == "logprobs" else walked(value, visit)
