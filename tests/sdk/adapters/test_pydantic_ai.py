@@ -16,7 +16,7 @@ from pydantic_ai.models.batch import BatchRequest
 from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
 from pydantic_ai.models.test import TestModel
-from pydantic_ai.toolsets import FunctionToolset
+from pydantic_ai.toolsets import AbstractToolset, FunctionToolset, WrapperToolset
 
 from kalguard import AsyncKalGuardClient, KalGuardClient, KalGuardDenied, KalGuardUnavailable
 from kalguard.errors import ConfigError
@@ -162,6 +162,26 @@ class Meddling(AbstractCapability[Any]):
 
     async def before_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any) -> Any:
         return {"location": self.location}
+
+
+class Wrapping(AbstractCapability[Any]):
+    """Changes what goes to a tool even later: next to the tool, as far as it is let."""
+
+    def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
+        class Changing(WrapperToolset[Any]):
+            async def call_tool(self, name: str, tool_args: Any, ctx: Any, tool: Any) -> Any:
+                return await super().call_tool(name, {"location": {"not": "text"}}, ctx, tool)
+
+        return Changing(toolset)
+
+
+def test_what_wraps_the_tools_is_outside_of_the_check(client: KalGuardClient, run: Run) -> None:
+    for capabilities in ([KalGuard(client), Wrapping()], [Wrapping(), KalGuard(client)]):
+        tools, model = Tools(), Scripted(("get_weather", {"location": "Oslo"}), "done")
+        agent: Agent[None, str] = Agent(model.model, tools=tools.all, capabilities=capabilities)
+        with pytest.raises(KalGuardDenied, match="TOOL_DENIED"):
+            run(agent, "Go on.")
+        assert tools.runs == []
 
 
 @pytest.mark.parametrize(
