@@ -149,6 +149,16 @@ WRAPPED = {
     "a tool's result as an object": lambda text: {
         "content": [{"type": "tool_result", "content": {"rows": [{"note": text}]}}]
     },
+    "a tool's result under a name that elsewhere names something": lambda text: {
+        "content": [{"type": "tool_result", "content": {"id": [{"url": text}]}}]
+    },
+    "the input of a tool under such a name": lambda text: {
+        "content": [{"type": "tool_use", "id": "1", "name": "t", "input": {"data": text}}]
+    },
+    "a call with such a name": lambda text: {
+        "content": None,
+        "tool_calls": [{"function": {"name": "t", "arguments": {"name": text}}}],
+    },
     "a tool's result in text": lambda text: {"content": [{"type": "tool_result", "tool_use_id": "1", "text": text}]},
     "a document in parts": lambda text: {
         "content": [{"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": text}]}}]

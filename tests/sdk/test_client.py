@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +311,9 @@ def test_what_are_no_messages_is_not_sent(messages: Any) -> None:
         assert sidecar.requests == []
 
 
-@pytest.mark.parametrize("value", [object(), {1, object()}, "\ud800", lambda: None])
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, "\ud800", len, float("nan"), float("inf"), b"bytes", datetime.now(UTC)], ids=range(8)
+)
 def test_arguments_that_json_cannot_say_are_not_sent(value: Any) -> None:
     with faulty(allows) as sidecar:
         with KalGuardClient(sidecar.url, "token") as client, pytest.raises((TypeError, ValueError)):

@@ -1,4 +1,4 @@
-"""What docs/integration.md shows is run: each block of code, against the service with the example policy and tools."""
+"""What the documents on integration show is run: each block, against the service with the example policy and tools."""
 
 import re
 import subprocess
@@ -9,9 +9,9 @@ import pytest
 
 from tests.support import ROOT, Server, environment, running, token
 
-DOCUMENT = (ROOT / "docs" / "integration.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-CURL = [block for block in re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL) if block.startswith("curl")]
+DOCUMENTS = "".join((ROOT / "docs" / name).read_text() for name in ("integration.md", "integration-frameworks.md"))
+PYTHON = re.findall(r"```python\n(.*?)```", DOCUMENTS, re.DOTALL)
+CURL = [block for block in re.findall(r"```sh\n(.*?)```", DOCUMENTS, re.DOTALL) if block.startswith("curl")]
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def run(command: list[str], server: Server) -> str:
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_the_python_in_the_document(server: Server, code: str) -> None:
+def test_the_python_in_the_documents(server: Server, code: str) -> None:
     run([sys.executable, "-c", code], server)
 
 
 @pytest.mark.parametrize("command", CURL, ids=range(len(CURL)))
-def test_the_requests_in_the_document(server: Server, command: str) -> None:
+def test_the_requests_in_the_documents(server: Server, command: str) -> None:
     assert '"allowed":true' in run(["sh", "-c", command], server)
 
 
 def test_there_is_something_to_run() -> None:
-    assert (len(PYTHON), len(CURL)) == (3, 2)
+    assert (len(PYTHON), len(CURL)) == (6, 2)

@@ -5,6 +5,7 @@ and so nobody can overlook it; no answer is raised as `KalGuardUnavailable`. Ask
 only where nothing can have been decided (no connection) or the sidecar says when (429 and 503 with `retry-after`).
 """
 
+import json
 import os
 import random
 import secrets
@@ -348,10 +349,11 @@ def _messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _ask(path: str, body: dict[str, Any], metadata: Mapping[str, Any] | None) -> _Ask:
-    """Raises `TypeError` for what cannot be written as JSON."""
+    """Raises `TypeError` or `ValueError` for what JSON cannot say: what was asked about has to be what will be done."""
     if metadata is not None:
         body["context"] = {"metadata": dict(metadata)}
-    return _Ask(path, msgspec.json.encode(body), f"req_{secrets.token_hex(12)}")
+    written = json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return _Ask(path, written.encode(), f"req_{secrets.token_hex(12)}")
 
 
 def _register(name: str, argument_schema: Mapping[str, Any], description: str) -> _Ask:

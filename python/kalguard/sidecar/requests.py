@@ -33,6 +33,8 @@ _FIELDS_WITHOUT_TEXT = frozenset(
         "cache_control",
     }
 )  # fmt: skip
+# What is in these is whatever a tool takes: there names like the ones above mean nothing, and may hold any text.
+_FIELDS_OF_TOOLS = frozenset({"arguments", "args", "input", "parameters"})
 _TYPE_WORDS = {"str": "text", "int": "number", "float": "number", "bool": "boolean", "array": "list"}
 _TYPES = re.compile(r"\b(" + "|".join(_TYPE_WORDS) + r")\b")
 _T = TypeVar("_T")
@@ -144,7 +146,7 @@ def _slots(index: int, role: str, message: dict[str, Any]) -> Iterator[TextSlot]
         yield TextSlot(message=index, path=path, role=inner_role, text=text)
     for field in _FIELDS_WITH_TEXT:
         for path, _, text in _strings(message.get(field), (field,), role):
-            if path[-1] != "name":  # of a function
+            if path[-1] != "name" or not _FIELDS_OF_TOOLS.isdisjoint(path):  # else it is the function's
                 yield TextSlot(message=index, path=path, role=role, text=text)
 
 
@@ -157,7 +159,7 @@ def _texts(content: Any, path: _Path, role: str, place: str) -> Iterator[tuple[_
             else:
                 yield from _texts_of_part(part, (*path, position), role, f"{place}[{position}]")
     else:
-        yield from _strings(content, path, role)
+        yield from _strings(content, path, role, is_free=True)
 
 
 def _texts_of_part(part: Any, path: _Path, role: str, place: str) -> Iterator[tuple[_Path, str, str]]:
@@ -177,7 +179,8 @@ def _texts_of_part(part: Any, path: _Path, role: str, place: str) -> Iterator[tu
         elif field == "source" and isinstance(value, dict):
             yield from _texts_of_source(value, (*path, field), inner_role, f"{place}.source")
         else:
-            yield from _strings(value, (*path, field), role if field == "text" else inner_role)
+            is_free = field in _FIELDS_OF_TOOLS
+            yield from _strings(value, (*path, field), role if field == "text" else inner_role, is_free=is_free)
 
 
 def _texts_of_source(source: dict[str, Any], path: _Path, role: str, place: str) -> Iterator[tuple[_Path, str, str]]:
@@ -187,17 +190,20 @@ def _texts_of_source(source: dict[str, Any], path: _Path, role: str, place: str)
     yield from _texts(source.get("content"), (*path, "content"), role, f"{place}.content")
 
 
-def _strings(value: Any, path: _Path, role: str) -> Iterator[tuple[_Path, str, str]]:
-    """Every text in a value, at any depth, but for what names or encodes something."""
+def _strings(value: Any, path: _Path, role: str, *, is_free: bool = False) -> Iterator[tuple[_Path, str, str]]:
+    """Every text in a value, at any depth, but for what names or encodes something.
+
+    Of what `is_free`, of no form that we know, every text.
+    """
     if isinstance(value, str):
         yield path, role, value
     elif isinstance(value, list):
         for position, item in enumerate(value):
-            yield from _strings(item, (*path, position), role)
+            yield from _strings(item, (*path, position), role, is_free=is_free)
     elif isinstance(value, dict):
         for field, item in value.items():
-            if field not in _FIELDS_WITHOUT_TEXT:
-                yield from _strings(item, (*path, field), role)
+            if is_free or field not in _FIELDS_WITHOUT_TEXT:
+                yield from _strings(item, (*path, field), role, is_free=is_free or field in _FIELDS_OF_TOOLS)
 
 
 def _metadata(context: Context | msgspec.UnsetType | None) -> dict[str, Any]:
