@@ -11,7 +11,7 @@ use crate::random::Random;
 /// Stands in a table where the text to plant goes. No text of the data holds it.
 const SLOT: &str = "\u{e000}";
 /// About how many bytes a table may have: more rows teach nothing that fewer do not.
-const MOST_BYTES: usize = 4_000;
+const MOST_BYTES: usize = 5_000;
 
 /// What stands in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,7 @@ enum Notation {
     Json,
     JsonLines,
     Xml,
+    Html,
     Yaml,
     Fields,
     Markdown,
@@ -64,23 +65,17 @@ enum Notation {
     Csv,
 }
 
-const NOTATIONS: [Notation; 16] = [
-    Notation::Json,
-    Notation::Json,
-    Notation::Json,
-    Notation::Json,
-    Notation::Json,
-    Notation::Json,
-    Notation::JsonLines,
-    Notation::JsonLines,
-    Notation::Xml,
-    Notation::Xml,
-    Notation::Yaml,
-    Notation::Yaml,
-    Notation::Fields,
-    Notation::Markdown,
-    Notation::Log,
-    Notation::Csv,
+/// Notations, and how often each is used in twenty.
+const NOTATIONS: [(Notation, usize); 9] = [
+    (Notation::Json, 7),
+    (Notation::JsonLines, 2),
+    (Notation::Xml, 2),
+    (Notation::Html, 2),
+    (Notation::Yaml, 2),
+    (Notation::Fields, 2),
+    (Notation::Markdown, 1),
+    (Notation::Log, 1),
+    (Notation::Csv, 1),
 ];
 
 #[derive(Debug)]
@@ -96,6 +91,8 @@ struct Table {
 /// Makes records of ordinary sentences.
 pub struct Records<'a> {
     sentences: Vec<&'a str>,
+    /// The words of these sentences, each once.
+    words: Vec<&'a str>,
 }
 
 impl<'a> Records<'a> {
@@ -105,14 +102,19 @@ impl<'a> Records<'a> {
             lines.iter().filter(|line| tells(line)).flat_map(|line| sentences(&line.text)).collect();
         told.sort_unstable();
         told.dedup();
-        Self { sentences: told }
+        let mut words: Vec<&str> =
+            told.iter().flat_map(|told| told.split(|c: char| !c.is_ascii_alphabetic())).collect();
+        words.retain(|word| (3..13).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase()));
+        words.sort_unstable();
+        words.dedup();
+        Self { sentences: told, words }
     }
 
     /// Records with nothing in them.
     pub fn draw(&self, grammar: &Grammar, random: &mut Random) -> String {
-        let rows = *random.pick(&[1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 40]);
+        let rows = *random.pick(&[1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40]);
         let table = self.table(rows, grammar, random);
-        write(&table, *random.pick(&NOTATIONS), random)
+        write(&table, notation(random), random)
     }
 
     /// Records with a text in one value, alone or beside a sentence, and its bytes.
@@ -126,14 +128,14 @@ impl<'a> Records<'a> {
             1 => format!("{SLOT} {cell}"),
             _ => SLOT.to_owned(),
         };
-        let notation = *random.pick(&NOTATIONS);
+        let notation = notation(random);
         let (text, planted) = (write(&table, notation, random), escape(payload, notation));
         let at = text.find(SLOT).expect("the slot is in a cell");
         (text.replacen(SLOT, &planted, 1), (at, at + planted.len()))
     }
 
     fn table(&self, rows: usize, grammar: &Grammar, random: &mut Random) -> Table {
-        let columns = columns(random);
+        let columns = self.columns(random);
         let (case, mut bytes, mut table) = (random.below(5), 0, Vec::new());
         while table.len() < rows && bytes < MOST_BYTES {
             let row: Vec<String> = columns.iter().map(|column| self.cell(column.1, grammar, random)).collect();
@@ -142,11 +144,39 @@ impl<'a> Records<'a> {
         }
         let bare = |kind: Kind| kind == Kind::Number || kind == Kind::Word("true false null");
         Table {
-            keys: columns.iter().map(|column| cased(column.0, case)).collect(),
+            keys: columns.iter().map(|column| cased(&column.0, case)).collect(),
             rows: table,
             bare: columns.iter().map(|column| bare(column.1)).collect(),
             told: columns.iter().position(|column| column.1 == Kind::Sentences).expect("a column of sentences"),
         }
+    }
+
+    /// Names of columns and what they hold. Sentences stand last as a rule, in one table of five there are two of them.
+    fn columns(&self, random: &mut Random) -> Vec<(String, Kind)> {
+        let mut columns: Vec<(String, Kind)> = Vec::new();
+        for _ in 0..1 + random.below(5) / 4 {
+            columns.push((self.name(TOLD, random), Kind::Sentences));
+        }
+        for _ in 0..random.below(6) {
+            let (names, kind) = random.pick(OTHERS);
+            columns.push((self.name(names, random), *kind));
+        }
+        let mut seen = HashSet::new();
+        columns.retain(|column| seen.insert(column.0.clone()));
+        columns.reverse();
+        if random.chance(25) {
+            random.shuffle(&mut columns);
+        }
+        columns
+    }
+
+    /// A usual name, or any word or two, so that names nobody thought of are no evidence either.
+    fn name(&self, usual: &'static str, random: &mut Random) -> String {
+        if self.words.is_empty() || random.chance(50) {
+            return word(usual, random).to_owned();
+        }
+        let first = *random.pick(&self.words);
+        if random.chance(70) { first.to_owned() } else { format!("{first}_{}", random.pick(&self.words)) }
     }
 
     fn cell(&self, kind: Kind, grammar: &Grammar, random: &mut Random) -> String {
@@ -159,7 +189,7 @@ impl<'a> Records<'a> {
             Kind::List(list) => grammar.draw(list, random),
             Kind::Word(words) => word(words, random).to_owned(),
             Kind::Sentences => {
-                let count = *random.pick(&[1, 1, 1, 2, 3]);
+                let count = *random.pick(&[1, 1, 1, 1, 2, 3]);
                 let told: Vec<String> = (0..count).map(|_| self.sentence(grammar, random)).collect();
                 told.join(" ")
             }
@@ -174,24 +204,6 @@ impl<'a> Records<'a> {
             (*random.pick(&self.sentences)).to_owned()
         }
     }
-}
-
-/// Names of columns and what they hold. Sentences stand last as a rule, in one table of five there are two of them.
-fn columns(random: &mut Random) -> Vec<(&'static str, Kind)> {
-    let mut columns: Vec<(&str, Kind)> = Vec::new();
-    for _ in 0..random.below(6) {
-        let (names, kind) = random.pick(OTHERS);
-        columns.push((word(names, random), *kind));
-    }
-    for _ in 0..1 + random.below(5) / 4 {
-        columns.push((word(TOLD, random), Kind::Sentences));
-    }
-    let mut seen = HashSet::new();
-    columns.retain(|column| seen.insert(column.0));
-    if random.chance(25) {
-        random.shuffle(&mut columns);
-    }
-    columns
 }
 
 /// Whether a text is ordinary and tells: requests would be planted orders where they stand in a tool result, what is
@@ -238,6 +250,16 @@ fn cased(name: &str, case: usize) -> String {
     }
 }
 
+fn notation(random: &mut Random) -> Notation {
+    let mut left = random.below(NOTATIONS.iter().map(|share| share.1).sum());
+    let found = NOTATIONS.iter().find(|share| {
+        let here = left < share.1;
+        left = left.wrapping_sub(share.1);
+        here
+    });
+    found.map_or(Notation::Json, |share| share.0)
+}
+
 /// A value as it is written inside of a notation's quotes or marks.
 fn escape(text: &str, notation: Notation) -> String {
     match notation {
@@ -245,7 +267,7 @@ fn escape(text: &str, notation: Notation) -> String {
             let quoted = serde_json::to_string(text).expect("text is JSON");
             quoted[1..quoted.len() - 1].to_owned()
         }
-        Notation::Xml => text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"),
+        Notation::Xml | Notation::Html => text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"),
         Notation::Markdown => text.replace('\n', " ").replace('|', "/"),
         Notation::Csv => text.replace('"', "\"\""),
         Notation::Yaml | Notation::Fields | Notation::Log => text.replace('\n', " "),
@@ -260,6 +282,14 @@ fn write(table: &Table, notation: Notation, random: &mut Random) -> String {
             lines(table, |row| object(table, row, None, compact))
         }
         Notation::Xml => xml(table, random),
+        Notation::Html => {
+            let row = |tag: &str, cells: &[String]| {
+                let cells: String = cells.iter().map(|cell| format!("<{tag}>{cell}</{tag}>")).collect();
+                format!("<tr>{cells}</tr>")
+            };
+            let head = if random.chance(60) { row("th", &table.keys) + "\n" } else { String::new() };
+            format!("<table>{head}{}</table>", lines(table, |cell| row("td", &cells(cell, notation))))
+        }
         Notation::Yaml => {
             let head = if random.chance(40) { format!("{}:\n", word(HOLDERS, random)) } else { String::new() };
             head + &lines(table, |row| format!("- {}", pairs(table, row, notation, ": ").join("\n  ")))
