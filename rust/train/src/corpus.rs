@@ -7,6 +7,7 @@ use kalguard_core::model::Place;
 use crate::data::Line;
 use crate::grammar::Grammar;
 use crate::random::Random;
+use crate::records::Records;
 use crate::variants::{carry, cut, encode, insert, misread, noise};
 
 /// How much of what is made.
@@ -16,6 +17,8 @@ pub struct Recipe {
     pub attacks: usize,
     /// Ordinary texts by the grammar.
     pub ordinary: usize,
+    /// Harmless records that tools return.
+    pub records: usize,
     /// Exponent of a source's size in its weight: 0 counts every line, 1 every source the same.
     pub levelling: f32,
     /// Weight of all attacks together, to that of ordinary texts.
@@ -67,6 +70,9 @@ const RETURNED_ORDINARY: Shares = &[
     ("o_security", 4, 1.0),
     ("o_answer", 4, 1.0),
 ];
+
+/// Per cent of what is planted in tool results that stands in records.
+const IN_RECORDS: usize = 12;
 
 /// One of some lists, by their shares, and its weight.
 fn share(shares: Shares, random: &mut Random) -> (&'static str, f32) {
@@ -199,14 +205,15 @@ fn returned(lines: &[&Line], grammar: &Grammar, recipe: &Recipe, random: &mut Ra
         .filter(|line| line.label == 0 && (line.place() == Place::Returned || is_long(line)))
         .map(|line| line.text.as_str())
         .collect();
+    let records = Records::new(lines);
     let plant = |payload: &str, random: &mut Random| -> (String, (usize, usize)) {
-        if documents.is_empty() || random.chance(60) {
+        if random.chance(IN_RECORDS) {
+            records.plant(payload, grammar, random)
+        } else if documents.is_empty() || random.chance(60) {
             carry(grammar, payload, random)
         } else {
-            {
-                let document: &str = documents[random.below(documents.len())];
-                insert(document, payload, random)
-            }
+            let document: &str = documents[random.below(documents.len())];
+            insert(document, payload, random)
         }
     };
     for line in lines {
@@ -252,6 +259,10 @@ fn returned(lines: &[&Line], grammar: &Grammar, recipe: &Recipe, random: &mut Ra
             let text = misread(cut(document, 1500, random), random);
             made.push(Made { text, attack: false, source: "misread".to_owned(), planted: None, weight: 1.0 });
         }
+    }
+    for _ in 0..recipe.records {
+        let text = records.draw(grammar, random);
+        made.push(Made { text, attack: false, source: "records".to_owned(), planted: None, weight: 1.0 });
     }
     for _ in 0..recipe.ordinary {
         let list = share(RETURNED_ORDINARY, random).0;
