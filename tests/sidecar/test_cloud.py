@@ -18,13 +18,19 @@ from typing import Any
 import httpx
 import pytest
 
+from kalguard.connector.snapshot import SnapshotFile
+from kalguard.ledger.file import temporary_ledger
+from kalguard.sidecar.app import Plan
+from kalguard.sidecar.cloud import CloudView
 from tests.cloud import API_KEY, BEHAVIOURS, SIGNING_SECRET, StandIn, cloud
 from tests.support import (
     GOOD_PROMPT,
     SECRET,
     SIDECAR,
     Server,
+    app_with,
     bearer,
+    call,
     environment,
     running,
     stop,
@@ -244,7 +250,7 @@ def test_what_is_not_changed_is_not_sent_again(tmp_path: Path) -> None:
         assert server.log().count("KalGuard Cloud: connected") == 1
 
 
-def test_a_worker_that_cannot_read_the_licence_lets_nobody_in(tmp_path: Path) -> None:
+def test_a_licence_that_cannot_be_read_is_told_and_written_anew(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     with cloud() as stand_in, sidecar(tmp_path, stand_in, state_dir=str(folder), token_secret=SECRET) as server:
         connected(server)
@@ -255,11 +261,15 @@ def test_a_worker_that_cannot_read_the_licence_lets_nobody_in(tmp_path: Path) ->
         assert check(server, token(SIGNING_SECRET)).status_code == 200  # what this one knew stays in force
         server.process.send_signal(signal.SIGHUP)  # others take its place
         until(lambda: "until the licence's snapshot can be read" in server.log())
-        until(lambda: check(server, token()).status_code == 503)  # of a good token nobody knows whether it is withdrawn
-        assert check(server, token(SIGNING_SECRET)).status_code == 401
-        stand_in.start()
-        stand_in.change(tier="other")
-        until(lambda: check(server, token(SIGNING_SECRET)).status_code == 200, 30)
+        until(lambda: check(server, token(SIGNING_SECRET)).status_code == 200)  # it is written anew before long
+
+
+def test_without_a_licence_that_can_be_read_nobody_knows_which_token_is_withdrawn(tmp_path: Path) -> None:
+    (tmp_path / "licence").write_bytes(b"broken")
+    view = CloudView(SnapshotFile(tmp_path / "licence", url="https://cloud.example", api_key=API_KEY))
+    served = app_with(Plan(view, temporary_ledger()), None, policy_default_deny="false")
+    assert call(served, headers=bearer(token())).body["errorCode"] == "UNAVAILABLE"  # ours, and good otherwise
+    assert call(served, headers=bearer(token(SIGNING_SECRET))).body["errorCode"] == "AUTH_FAILED"
 
 
 def test_a_folder_is_one_instance_s_own(tmp_path: Path) -> None:

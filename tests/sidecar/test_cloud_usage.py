@@ -291,7 +291,7 @@ def test_what_waits_outlives_everything(tmp_path: Path) -> None:
         stand_in.start()
         with sidecar(tmp_path, stand_in, **kept) as server:
             connected(server)
-            until(lambda: len(stand_in.events) >= account["made"], 30)
+            until(lambda: len(stand_in.events) >= account["made"])
         assert set(load.answered) <= stand_in.seen
         assert len(stand_in.events) == account["made"] + 1
 
