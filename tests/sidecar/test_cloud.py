@@ -18,8 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
+from kalguard.connector import sync
 from kalguard.connector.snapshot import SnapshotFile
 from kalguard.ledger.file import temporary_ledger
+from kalguard.sidecar import connection
 from kalguard.sidecar.app import Plan
 from kalguard.sidecar.cloud import CloudView
 from tests.cloud import API_KEY, BEHAVIOURS, SIGNING_SECRET, StandIn, cloud
@@ -33,6 +35,7 @@ from tests.support import (
     call,
     environment,
     running,
+    settings,
     stop,
     token,
     until,
@@ -337,3 +340,26 @@ def refused_to_start(**variables: str) -> tuple[int, str]:
         check=False,
     )
     return ended.returncode, ended.stderr.splitlines(keepends=True)[-1]
+
+
+def test_a_connection_that_fails_unforeseen_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what was known, and not only said in the log: withdrawn tokens would stay good for ever."""
+    failures = iter([RuntimeError("nobody thought of this"), MemoryError()])
+    monkeypatch.setattr(connection, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(connection, "_READY_SECONDS", 0.0)
+    run = sync.Connector.run
+
+    async def failing(connector: sync.Connector) -> None:
+        if failure := next(failures, None):
+            raise failure
+        await run(connector)
+
+    monkeypatch.setattr(sync.Connector, "run", failing)
+    with cloud() as stand_in:
+        found = settings(api_key=API_KEY, cloud_url=stand_in.url, cloud_sync_interval_ms="10000")
+        made = connection.Connection(found, tmp_path)
+        made.start()
+        try:
+            until(lambda: made.snapshot.state == "connected")
+        finally:
+            made.stop(1.0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from kalguard.config import Settings
 from kalguard.connector.license import Snapshot
+from kalguard.decision.unforeseen import UNFORESEEN
 from kalguard.errors import ConfigError
 from kalguard.ledger.file import BUFFER_BYTES, SPOOL_BYTES, LedgerFile, make_ledger
 from kalguard.ledger.usage import UsageBuffer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _READY_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
+_AGAIN_SECONDS = 5.0
 _JOIN_SECONDS = 0.3  # for the thread to end, beyond what it has for its work
 
 
@@ -88,10 +90,13 @@ class Connection:
         self._thread.join(seconds + _JOIN_SECONDS)
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._work())
-        except Exception as error:  # noqa: BLE001 - checks go on without it
-            _log.error("connection to KalGuard Cloud has ended", exc_info=error)
+        """Work until told to stop: without this thread no worker would learn what Cloud withdraws."""
+        while not self._has_ended.is_set():
+            try:
+                asyncio.run(self._work())
+            except UNFORESEEN as error:  # nothing is decided here; what was known stays in force meanwhile
+                _log.error("connection to KalGuard Cloud failed, and is begun anew", exc_info=error)
+                self._has_ended.wait(_AGAIN_SECONDS)
 
     async def _work(self) -> None:
         from kalguard.connector.client import CloudClient
@@ -106,14 +111,17 @@ class Connection:
         connector = self.connector = Connector(
             CloudClient(settings.cloud_url, settings.api_key),
             store=self._store,
-            snapshot=self._snapshot,
+            snapshot=self.snapshot,
             usage=self.usage,
             interval_seconds=settings.cloud_sync_interval_ms / 1000,
             overlap_seconds=settings.cloud_key_overlap_s,
             obeys_remaining=settings.redis_url is None,
         )
         work = asyncio.create_task(self._run_when_ready(connector))
-        await self._stopping.wait()
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()  # it never ends but by an error
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         left = await connector.finish(self._seconds_left)
