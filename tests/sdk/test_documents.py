@@ -3,29 +3,20 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from tests.support import ROOT, Server, environment, running, token
+from tests.support import ROOT, Server, environment, token
 
 DOCUMENTS = "".join((ROOT / "docs" / name).read_text() for name in ("integration.md", "integration-frameworks.md"))
 PYTHON = re.findall(r"```python\n(.*?)```", DOCUMENTS, re.DOTALL)
 CURL = [block for block in re.findall(r"```sh\n(.*?)```", DOCUMENTS, re.DOTALL) if block.startswith("curl")]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    policy, tools = ROOT / "deploy" / "policy.example.json", ROOT / "deploy" / "tools.example.json"
-    folder = tmp_path_factory.mktemp("documents")
-    with running(folder, policy_path=str(policy), tools_path=str(tools)) as found:
-        yield found
-
-
-def run(command: list[str], server: Server) -> str:
+def run(command: list[str], example_server: Server) -> str:
     ended = subprocess.run(
         command,
-        env=environment(sidecar_url=server.url, agent_token=token()),
+        env=environment(sidecar_url=example_server.url, agent_token=token()),
         capture_output=True,
         text=True,
         timeout=60,
@@ -36,13 +27,13 @@ def run(command: list[str], server: Server) -> str:
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
-def test_the_python_in_the_documents(server: Server, code: str) -> None:
-    run([sys.executable, "-c", code], server)
+def test_the_python_in_the_documents(example_server: Server, code: str) -> None:
+    run([sys.executable, "-c", code], example_server)
 
 
 @pytest.mark.parametrize("command", CURL, ids=range(len(CURL)))
-def test_the_requests_in_the_documents(server: Server, command: str) -> None:
-    assert '"allowed":true' in run(["sh", "-c", command], server)
+def test_the_requests_in_the_documents(example_server: Server, command: str) -> None:
+    assert '"allowed":true' in run(["sh", "-c", command], example_server)
 
 
 def test_there_is_something_to_run() -> None:

@@ -2,28 +2,19 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, Server, environment, running, token
+from tests.support import ROOT, Server, environment, token
 
 EXAMPLES = ROOT / "examples"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    policy, tools = ROOT / "deploy" / "policy.example.json", ROOT / "deploy" / "tools.example.json"
-    folder = tmp_path_factory.mktemp("examples")
-    with running(folder, policy_path=str(policy), tools_path=str(tools)) as found:
-        yield found
-
-
-def run(name: str, server: Server, text: str) -> subprocess.CompletedProcess[str]:
+def run(name: str, example_server: Server, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(EXAMPLES / name)],
-        env=environment(sidecar_url=server.url, agent_token=text),
+        env=environment(sidecar_url=example_server.url, agent_token=text),
         capture_output=True,
         text=True,
         timeout=60,
@@ -31,8 +22,8 @@ def run(name: str, server: Server, text: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_simple_agent(server: Server) -> None:
-    ended = run("simple_agent.py", server, token())
+def test_simple_agent(example_server: Server) -> None:
+    ended = run("simple_agent.py", example_server, token())
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == [
         "user:   What is the weather in Oslo tomorrow?",
@@ -46,16 +37,16 @@ def test_simple_agent(server: Server) -> None:
     ]
 
 
-def test_simple_agent_with_a_token_of_somebody_else(server: Server) -> None:
-    ended = run("simple_agent.py", server, token("x" * 40))
+def test_simple_agent_with_a_token_of_somebody_else(example_server: Server) -> None:
+    ended = run("simple_agent.py", example_server, token("x" * 40))
     assert ended.returncode != 0
     assert "AUTH_FAILED" in ended.stdout + ended.stderr
     assert "model:" not in ended.stdout
 
 
 @pytest.mark.parametrize("framework", ["langchain", "openai_agents", "pydantic_ai"])
-def test_an_agent_of_a_framework(server: Server, framework: str) -> None:
-    ended = run(f"{framework}_agent.py", server, token())
+def test_an_agent_of_a_framework(example_server: Server, framework: str) -> None:
+    ended = run(f"{framework}_agent.py", example_server, token())
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == [
         "user:   What is the weather in Oslo?",
