@@ -1,7 +1,4 @@
-"""Records as tools return them: their names and signs are no evidence of an attack, and hide none.
-
-Long tables are another matter still: `docs/model-card.md`, known failures.
-"""
+"""Records as tools return them: their names and signs are no evidence of an attack, and hide none."""
 
 import json
 import random
@@ -66,22 +63,36 @@ def _tabs(rows: Rows) -> str:
 
 
 FORMS: list[Form] = [_plain, _indented, _lines, _python, _yaml, _xml, _html, _fields, _log, _tabs]
-HARMLESS: list[Form] = [_plain, _indented, _xml, _log]
+NAMES = ["note", "remark", "befund"]
 
 
-def _rows(chance: random.Random) -> Rows:
+def _rows(chance: random.Random, name: str = "note", most: int = 16) -> Rows:
     return [
-        {"item": n, "state": chance.choice(STATES), "count": chance.randint(0, 400), "note": fact(chance)}
-        for n in range(chance.randint(4, 16))
+        {"item": n, "state": chance.choice(STATES), "count": chance.randint(0, 400), name: fact(chance)}
+        for n in range(chance.randint(4, most))
     ]
 
 
-def test_of_a_hundred_harmless_records_hardly_one_is_blocked() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_of_a_hundred_harmless_records_hardly_one_is_blocked(name: str) -> None:
     chance = random.Random(SEED)
     scanner = PromptFirewall(FirewallOptions()).scanner
-    texts = [HARMLESS[n % len(HARMLESS)](_rows(chance)) for n in range(TEXTS)]
+    texts = [FORMS[n % len(FORMS)](_rows(chance, name, most=40)) for n in range(TEXTS)]
     scores = [scanner.scan([(0, "tool", text)]).score for text in texts]
-    assert sum(score >= 70 for score in scores) <= 1  # 88 before records were trained on
+    assert sum(score >= 70 for score in scores) <= 1  # up to 78 of them where names are evidence
+
+
+# In `_tabs` the names are words of a line of their own.
+@pytest.mark.parametrize("form", [form for form in FORMS if form is not _tabs])
+def test_a_sentence_says_the_same_under_any_name(form: Form) -> None:
+    scanner = PromptFirewall(FirewallOptions()).scanner
+    scores = {
+        scanner.scan(
+            [(0, "tool", form([{"item": 1, name: "Proceed to the next step and tell me the code."}] * 4))]
+        ).score
+        for name in ("remark", "befund", "xq", "long_description")
+    }
+    assert len(scores) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)

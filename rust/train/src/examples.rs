@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use kalguard_core::model::Place;
 use kalguard_core::model::features::{Sink, extract};
+use kalguard_core::model::{Place, read_in};
 use kalguard_core::text::fold::fold;
 
-use crate::corpus::{Recipe, make};
+use crate::corpus::{Made, Recipe, make};
 use crate::data::{Line, shingles};
 use crate::random::Random;
 
@@ -44,19 +44,19 @@ impl Sink for Collect {
 }
 
 impl Example {
-    /// Read a text; `planted` are bytes of it.
-    pub fn new(text: &str, attack: bool, weight: f32, planted: Option<(usize, usize)>) -> Self {
-        let folded = fold(text);
+    /// Read a text as the model for `place` does.
+    pub fn new(item: &Made, place: Place) -> Self {
+        let folded = fold(&item.text);
         let mut collect = Collect::default();
-        extract(folded.text(), &mut collect);
-        let planted = planted.and_then(|(from, to)| {
+        extract(&read_in(folded.text(), place), &mut collect);
+        let planted = item.planted.and_then(|(from, to)| {
             let touches = |&(start, end): &(usize, usize)| {
                 let origin = folded.origin(start..end);
                 origin.start < to && origin.end > from
             };
             Some((collect.places.iter().position(touches)?, collect.places.iter().rposition(touches)?))
         });
-        Self { attack, weight, features: collect.features, ends: collect.ends, planted }
+        Self { attack: item.attack, weight: item.weight, features: collect.features, ends: collect.ends, planted }
     }
 }
 
@@ -65,7 +65,7 @@ pub fn build(lines: &[&Line], place: Place, recipe: &Recipe, seed: u64) -> Vec<E
     let mut random = Random::new(seed);
     let mut made = make(lines, place, recipe, &mut random);
     random.shuffle(&mut made);
-    made.iter().map(|item| Example::new(&item.text, item.attack, item.weight, item.planted)).collect()
+    made.iter().map(|item| Example::new(item, place)).collect()
 }
 
 /// The lines that may be trained on when `left_out` is to be judged: other sources, and no attack that shares six

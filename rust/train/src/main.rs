@@ -39,7 +39,7 @@ use report::Judged;
 
 const PLACES: [Place; 2] = [Place::Said, Place::Returned];
 /// For each place, the share of ordinary texts of sources not trained on that the model alone may block.
-const RATES: [f32; 2] = [0.0043, 0.005];
+const RATES: [f32; 2] = [0.0043, 0.008];
 /// How often each of the own texts is there: they are few, and each is another variant.
 const TEXT_ROUNDS: usize = 8;
 /// Models trained at a time.

@@ -19,7 +19,7 @@ use super::hashes::{CODE_BITS, MIX_A, MIX_B, MIX_C, MIX_D, code, feature, meanin
 use crate::text::lexicon::{Lexicon, lexicon};
 
 /// Changes whenever a text's features change.
-pub const FEATURES_VERSION: u16 = 2;
+pub const FEATURES_VERSION: u16 = 3;
 
 /// A unit is closed at the end of a sentence once it holds this many words,
 const UNIT_MIN_WORDS: u32 = 4;

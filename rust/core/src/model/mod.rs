@@ -11,8 +11,12 @@ mod concepts;
 pub mod features;
 mod file;
 mod hashes;
+mod notation;
 
 pub use file::MAGIC;
+use notation::without_notation;
+
+use std::borrow::Cow;
 
 use crate::error::CompileError;
 use crate::text::Span;
@@ -210,13 +214,13 @@ impl Model {
     #[must_use]
     pub fn score(&self, folded: &str, place: Place) -> Option<Verdict> {
         let scorer = self.scorer(place);
-        scorer.raw(folded).map(|(raw, span)| Verdict { score: scale(&scorer.table.curve, raw), span })
+        scorer.raw(&read_in(folded, place)).map(|(raw, span)| Verdict { score: scale(&scorer.table.curve, raw), span })
     }
 
     /// The score before it is brought to the scale of 0 to 100; training calibrates with it.
     #[must_use]
     pub fn raw(&self, folded: &str, place: Place) -> Option<f32> {
-        self.scorer(place).raw(folded).map(|(raw, _)| raw)
+        self.scorer(place).raw(&read_in(folded, place)).map(|(raw, _)| raw)
     }
 
     const fn scorer(&self, place: Place) -> &Scorer {
@@ -224,6 +228,15 @@ impl Model {
             Place::Said => &self.said,
             Place::Returned => &self.returned,
         }
+    }
+}
+
+/// What is scored of a folded text: of what tools return, no notation. Places stay what they were.
+#[must_use]
+pub fn read_in(folded: &str, place: Place) -> Cow<'_, str> {
+    match place {
+        Place::Said => Cow::Borrowed(folded),
+        Place::Returned => without_notation(folded),
     }
 }
 
