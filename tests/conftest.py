@@ -4,6 +4,7 @@
 """
 
 import json
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tests.support import Server, running
 # The same examples on every run, so that a failure is one that anybody can see again.
 hypothesis_settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("default")
+
+# Shells start what runs in the background with Ctrl-C ignored, and so would be what these tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The files that take longest begin first, so that none is left over at the end. Any other runs after them.
 LONGEST = (
