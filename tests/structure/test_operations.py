@@ -46,8 +46,7 @@ def test_every_file_and_variable_that_is_named_exists() -> None:
 
 
 def test_the_numbers_are_those_of_the_unit() -> None:
-    assert f"({value('TimeoutStopSec')} in the unit)" in GUIDE.replace("
-", " ")
+    assert f"({value('TimeoutStopSec')} in the unit)" in GUIDE
     assert f"`MemoryMax={value('MemoryMax')}`" in GUIDE
     assert f"`OOMPolicy={value('OOMPolicy')}`" in GUIDE
     assert value("RestartSec") == "5" and "up again after five seconds" in GUIDE
