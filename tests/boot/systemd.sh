@@ -33,9 +33,10 @@ cp -a --reflink=auto "$store/base" "$root"
 
 # What the installation needs, since there is no network inside: packages for the Python of that Debian.
 mkdir -p "$root/root/wheels" "$root/root/deploy"
+rm -f "$store"/wheels/kalguard-*.whl
 python3 -m pip download --quiet --disable-pip-version-check --dest "$store/wheels" --python-version 3.11 \
     --only-binary :all: "${wheel}[sidecar]"
-cp "$store"/wheels/*.whl "$wheel" "$root/root/wheels/"
+cp "$store"/wheels/*.whl "$root/root/wheels/"
 cp -a deploy/systemd/. "$root/root/deploy/"
 cp tests/boot/inside.sh "$root/root/inside.sh"
 
