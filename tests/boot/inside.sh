@@ -87,7 +87,7 @@ until_it_answers
 expect 200
 ok "killed, and started again"
 
-systemctl reload kalguard
+systemctl reload kalguard || fail "it cannot be reloaded"
 sleep 3
 until_it_answers
 expect 200

@@ -35,7 +35,7 @@ cp -a --reflink=auto "$store/base" "$root"
 mkdir -p "$root/root/wheels" "$root/root/deploy"
 rm -f "$store"/wheels/kalguard-*.whl
 python3 -m pip download --quiet --disable-pip-version-check --dest "$store/wheels" --python-version 3.11 \
-    --only-binary :all: "${wheel}[sidecar]"
+    --only-binary :all: "${wheel}[sidecar]" 'async-timeout>=4.0.3'  # that Python, 3.11.2, wants it; this one may not
 cp "$store"/wheels/*.whl "$root/root/wheels/"
 cp -a deploy/systemd/. "$root/root/deploy/"
 cp tests/boot/inside.sh "$root/root/inside.sh"

@@ -119,7 +119,7 @@ def test_a_reload_is_refused_while_a_file_is_bad(tmp_path: Path) -> None:
     good.write_text('{"rules": []}')
     bad.write_text('{"rules": [{"id": "a"}]}')
     commands = [re.fullmatch(r"/bin/sh -ec '(.*)'", command) for command in values("ExecReload")[:-1]]
-    assert values("ExecReload")[-1] == "/bin/kill -HUP $MAINPID"
+    assert values("ExecReload")[-1] == """/bin/sh -ec 'kill -HUP "$MAINPID"'"""
     named = {}
     for found in commands:
         assert found is not None
