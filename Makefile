@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel test lint rust-test python-test services fuzz bench soak train lock clean
+.PHONY: help run build wheel test lint rust-test python-test test-replicas test-systemd services fuzz bench soak train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
 	@echo "make fuzz    bodies and tokens under atheris, SECONDS=600 each (the core: rust/fuzz/README.md)"
-	@echo "make services   a Redis and Prometheus' promtool for the tests, in .services"
+	@echo "make services   a Redis, Prometheus' promtool, HAProxy, rsyslog and others for the tests, in .services"
+	@echo "make test-replicas   three replicas behind HAProxy, in network namespaces; part of make test"
+	@echo "make test-systemd    the unit in a container that boots systemd, as root; not part of make test"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
@@ -65,7 +67,7 @@ PROCESSES ?= 2
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-services: .services/redis-server .services/promtool
+services: .services/redis-server .services/promtool .services/host-programs
 
 .services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
@@ -74,6 +76,18 @@ services: .services/redis-server .services/promtool
 .services/promtool: tests/fetch_promtool.sh tests/debian.sh
 	@echo "Fetching Prometheus' promtool for the tests."
 	sh tests/fetch_promtool.sh
+
+.services/host-programs: tests/fetch_host_programs.sh tests/debian.sh
+	@echo "Fetching HAProxy, logrotate, rsyslog and others for the tests of deploy/."
+	sh tests/fetch_host_programs.sh
+
+# Part of `make test` too; this shows what was measured.
+test-replicas: build services
+	$(BIN)/pytest tests/replicas -s
+
+# As root, on a machine that can fetch Debian packages: boots systemd in a container, with the wheel in dist/.
+test-systemd: wheel
+	sh tests/boot/systemd.sh
 
 # Atheris is kept out of the environment: only this needs it, and not every Python has a wheel of it.
 SECONDS ?= 600

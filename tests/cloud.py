@@ -59,7 +59,8 @@ BEHAVIOURS = (
 class StandIn:
     """The server. `license` is what it says; `behaviour` how it behaves; `seen` the request ids that it has counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.license = PRO
         self.behaviour = "good"
         self.retry_after = "2"
@@ -76,7 +77,7 @@ class StandIn:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def is_gone(self) -> bool:
@@ -109,7 +110,7 @@ class StandIn:
 
         ThreadingHTTPServer.allow_reuse_address = True
         self.port = self.port or free_port()  # one that stays ours while nobody listens on it
-        self._server = _Server(("127.0.0.1", self.port), Handler)
+        self._server = _Server((self.host, self.port), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:

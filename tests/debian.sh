@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by the scripts that fetch services: Debian's own packages, unpacked into .services/debian/ and nowhere else.
 # No root is needed, nothing is installed, no service is started.
 

@@ -26,7 +26,7 @@ PROMTOOL = ROOT / ".services" / "promtool"
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
 ALERT_TESTS = ROOT / "deploy/prometheus/alerts.test.yaml"
 DASHBOARD = ROOT / "deploy/grafana/kalguard.json"
-OPERATIONS = (ROOT / "docs/operations.md").read_text()
+BEHAVIOUR = (ROOT / "docs/behaviour.md").read_text()
 RUNBOOK = (ROOT / "docs/alerts.md").read_text()
 ADDED_BY_PROMETHEUS = {"instance", "job", "le"}
 _SUFFIXES = re.compile(r"_(bucket|sum|count)$")
@@ -109,7 +109,7 @@ def asked_for(expression: str) -> dict[str, set[str]]:
 
 
 def test_the_document_lists_every_metric_with_its_labels() -> None:
-    section = OPERATIONS.split("\n## Metrics\n", 1)[1].split("\n## ", 1)[0]
+    section = BEHAVIOUR.split("\n## Metrics\n", 1)[1].split("\n## ", 1)[0]
     listed = {}
     for name, told in re.findall(r"^\| `(kalguard_\w+)` \| (.*) \|$", section, re.MULTILINE):
         listed[name] = set(re.findall(r"`([a-z_]+)`", told))

@@ -228,7 +228,7 @@ def test_without_an_endpoint_nothing_is_imported_for_it() -> None:
 
 
 def test_the_document_lists_what_is_on_a_span() -> None:
-    section = (ROOT / "docs/operations.md").read_text().split("\n## Traces\n", 1)[1].split("\n## ", 1)[0]
+    section = (ROOT / "docs/behaviour.md").read_text().split("\n## Traces\n", 1)[1].split("\n## ", 1)[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     source = Path(otlp.__file__).read_text()
     set_by_us = set(re.findall(r'"((?:kalguard|security_rule|error)\.\w+)"', source))
