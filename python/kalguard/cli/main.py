@@ -1,4 +1,4 @@
-"""`kalguard`: serve, tokens, policies, tools, patterns, scan, the audit log, configuration.
+"""`kalguard`: serve, health, tokens, policies, tools, patterns, scan, the audit log, configuration.
 
 Secrets are read from the environment or from files, never from arguments, which other users of a machine can see.
 """
@@ -11,6 +11,7 @@ import msgspec
 
 from kalguard import config
 from kalguard.cli.audit import audit
+from kalguard.cli.health import health
 from kalguard.cli.patterns import patterns
 from kalguard.cli.policy import policy
 from kalguard.cli.scan import scan
@@ -82,6 +83,7 @@ def _as_written(value: Any) -> str:
 
 
 cli.add_command(sidecar, "serve")
+cli.add_command(health)
 cli.add_command(token)
 cli.add_command(policy)
 cli.add_command(tools)
