@@ -16,7 +16,7 @@ help:
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make image   the sidecar's image, kalguard/sidecar:latest, and what is in it in dist/sbom; needs Docker"
-	@echo "make test-deploy   builds the image and runs it, compose and the manifests for real; needs root and Debian (docs/deployment.md)"
+	@echo "make test-deploy   builds the image and runs it, compose and the manifests for real; needs root and Debian"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
 	@echo "make soak    half an hour of mixed load: nothing lost, nothing wrong, no memory that grows"
 	@echo "make train   the learned scorer's weights anew: make train DATA=folder (see docs/model-card.md)"
@@ -58,9 +58,10 @@ image:
 	$(DOCKER_BUILD) --tag $(IMAGE):latest --tag $(IMAGE):$(IMAGE_VERSION) .
 	$(DOCKER_BUILD) --target sbom --output dist/sbom .
 
-# Not part of `make test`: it installs Docker and Podman where they are missing, and takes a quarter of an hour.
-test-deploy: build services
-	$(BIN)/python -m deploy.test.run
+# Not part of `make test`: it installs Docker and Podman where they are missing, and takes a quarter of an hour; with
+# the API server, which is compiled once, an hour.
+test-deploy: wheel services build
+	$(BIN)/pytest tests/deploy_real --override-ini=python_files='real_*.py' --verbosity=1 -rs --capture=no
 
 test: lint rust-test python-test
 

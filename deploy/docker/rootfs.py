@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 USER = 10001
-# Of the standard library: what shows windows, installs packages or tests Python itself.
+# Of the standard library: what shows windows, steers terminals, reads old databases, installs packages or tests Python.
 NOT_OF_THE_LIBRARY = (
     *("ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test", "tests", "tkinter", "turtledemo"),
-    *("config-*", "_tkinter*.so", "_test*.so", "_ctypes_test*.so", "xxlimited*.so", "turtle.py", "__pycache__", "*.a"),
+    *("config-*", "turtle.py", "__pycache__", "*.a", "_test*.so", "_ctypes_test*.so", "xxlimited*.so"),
+    *("_curses*.so", "_dbm*.so", "_gdbm*.so", "_tkinter*.so", "nis*.so", "ossaudiodev*.so", "readline*.so"),
 )
 # Of the packages: what makes up examples for the web framework's descriptions and its tests. Never imported by us, and
 # a quarter of all there is.

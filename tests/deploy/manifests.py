@@ -17,6 +17,7 @@ K8S = DEPLOY / "k8s"
 OVERLAYS = sorted(path.parent for path in (DEPLOY / "overlays").glob("*/kustomization.yaml"))
 COMPONENTS = sorted(path.parent for path in (K8S / "components").glob("*/kustomization.yaml"))
 SIDECAR = K8S / "sidecar"
+FOLDERS = [K8S, SIDECAR, *OVERLAYS]  # each can be applied
 EXAMPLES = (K8S / "secret.example.yaml", SIDECAR / "secret.example.yaml")
 
 Manifest = dict[str, Any]

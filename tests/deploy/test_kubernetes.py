@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: valid for three versions, and, which no schema knows, fitting the service and each other."""
+"""The Kubernetes manifests: valid for three versions; and, which no schema knows, they fit the service."""
 
 import json
 import subprocess
@@ -18,8 +18,8 @@ from tests.deploy.manifests import (
     COMPONENTS,
     DEPLOY,
     EXAMPLES,
+    FOLDERS,
     K8S,
-    OVERLAYS,
     SIDECAR,
     Manifest,
     built,
@@ -37,7 +37,6 @@ from tests.support import ROOT, app, call
 
 VALIDATOR = ROOT / ".services/kubernetes-validate/packages"
 VERSIONS = ("1.30", "1.34", "1.37")
-FOLDERS = [K8S, SIDECAR, *OVERLAYS]
 NAMES = [str(folder.relative_to(DEPLOY)) for folder in FOLDERS]
 every_folder = pytest.mark.parametrize("folder", FOLDERS, ids=NAMES)
 every_component = pytest.mark.parametrize("name", [folder.name for folder in COMPONENTS])
