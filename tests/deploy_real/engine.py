@@ -78,6 +78,7 @@ def make_bases(made: Engine) -> None:
 
 
 def _bootstrap(folder: Path, packages: str) -> None:
+    attempt("umount", str(folder / "proc"))  # where the last one was interrupted
     shutil.rmtree(folder, ignore_errors=True)
     run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(folder), MIRROR)
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", folder / "etc/ssl/certs/ca-certificates.crt")
@@ -118,7 +119,7 @@ def _import_redis(made: Engine) -> None:
 
 def _import(made: Engine, folder: Path, name: str, *variables: str) -> None:
     changes = [part for variable in variables for part in ("--change", f"ENV {variable}")]
-    command = ["sh", "-c", f'tar -C "{folder}" -c . | {DOCKER} import "$@"', "sh", *changes, "-", name]
+    command = ["sh", "-c", f'tar -C "{folder}" --one-file-system -c . | {DOCKER} import "$@"', "sh", *changes, "-", name]
     run(*command, variables=made.variables)
     shutil.rmtree(folder)
     print(f"made {name}", file=sys.stderr)
