@@ -59,8 +59,11 @@ def main() -> None:
         (root / name).write_text(content)
     for name, (mode, owner) in FOLDERS.items():
         make_folder(root / name, mode, owner)
+    (root / "etc/ld.so.conf").write_text("".join(f"{folder}\n" for folder in sorted({it.parent for it in libraries})))
     subprocess.run(["/sbin/ldconfig", "-r", str(root)], check=True)
     compile_all(root)
+    # Whatever is missing is noticed here rather than by whoever runs the image.
+    subprocess.run(["chroot", str(root), f"{options.venv}/bin/kalguard", "health", "--help"], check=True)
 
 
 def read_options() -> argparse.Namespace:

@@ -119,7 +119,8 @@ def _import_redis(made: Engine) -> None:
 
 def _import(made: Engine, folder: Path, name: str, *variables: str) -> None:
     changes = [part for variable in variables for part in ("--change", f"ENV {variable}")]
-    command = ["sh", "-c", f'tar -C "{folder}" --one-file-system -c . | {DOCKER} import "$@"', "sh", *changes, "-", name]
+    piped = f'tar -C "{folder}" --one-file-system -c . | {DOCKER} import "$@"'
+    command = ["sh", "-c", piped, "sh", *changes, "-", name]
     run(*command, variables=made.variables)
     shutil.rmtree(folder)
     print(f"made {name}", file=sys.stderr)
