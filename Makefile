@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel image test test-deploy lint rust-test python-test services fuzz bench soak train lock clean
+.PHONY: help run build wheel image test test-deploy lint rust-test python-test services trace-syscalls fuzz bench soak train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
 	@echo "make fuzz    bodies and tokens under atheris, SECONDS=600 each (the core: rust/fuzz/README.md)"
 	@echo "make services   what the tests need beside the packages (a Redis, promtool, kustomize, schemas), in .services"
+	@echo "make trace-syscalls   which system calls the service makes, against the list that it is confined to"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make image   the sidecar's image, kalguard/sidecar:latest, and what is in it in dist/sbom; needs Docker"
@@ -84,7 +85,7 @@ PROCESSES ?= 2
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-services: .services/redis-server .services/promtool .services/kustomize .services/kubernetes-validate/installed
+services: .services/redis-server .services/promtool .services/strace .services/kustomize .services/kubernetes-validate/installed
 
 .services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
@@ -104,6 +105,17 @@ services: .services/redis-server .services/promtool .services/kustomize .service
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade \
 		--target .services/kubernetes-validate/packages --requirement tests/deploy/requirements.txt
 	@touch $@
+
+.services/strace: tests/fetch_strace.sh tests/debian.sh
+	@echo "Fetching strace for the tests."
+	sh tests/fetch_strace.sh
+
+# Every server that these tests start is traced, which is slow: what fails because it takes too long says nothing.
+TRACED ?= tests/sidecar tests/sdk/test_documents.py tests/deploy
+
+trace-syscalls: build services
+	rm -rf .traces
+	-TRACES=.traces $(BIN)/pytest -p tests.hardening.tracing $(TRACED)
 
 # Atheris is kept out of the environment: only this needs it, and not every Python has a wheel of it.
 SECONDS ?= 600
@@ -142,4 +154,4 @@ lock:
 	$(COMPILE) --output-file tests/deploy/requirements.txt tests/deploy/requirements.in
 
 clean:
-	rm -rf target $(VENV) dist .services .fuzz python/kalguard/*.so
+	rm -rf target $(VENV) dist .services .fuzz .traces python/kalguard/*.so
