@@ -19,7 +19,7 @@ from tests.support import ATTACK, GOOD_PROMPT, ROOT, SECRET, token
 
 MEGABYTE = 1_000_000
 HARDENED = (
-    *("--read-only", "--tmpfs", "/tmp:size=64m,mode=1777", "--cap-drop", "ALL", "--pids-limit", "100"),
+    *("--read-only", "--cap-drop", "ALL", "--pids-limit", "100"),
     *("--security-opt", "no-new-privileges", "--memory", "256m", "--publish", "9292:9292"),
 )
 URL = "http://127.0.0.1:9292"

@@ -29,6 +29,7 @@ from kalguard.sidecar.drain import Drain, drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, LEDGER, LICENSE, MAIN_PID, STARTED, TOOLS_FILE
 from kalguard.sidecar.keys import keyring_for
+from kalguard.sidecar.leftovers import PREFIX, claim, clear_leftovers
 from kalguard.sidecar.logs import configure, log_config
 from kalguard.sidecar.respawns import Respawns
 from kalguard.sidecar.tls import CertificateWatch, check_pair
@@ -54,7 +55,8 @@ def main() -> None:
     except ConfigError as error:
         _refuse(error)
     configure(loaded.settings.log_level, loaded.settings.log_format)
-    with tempfile.TemporaryDirectory(prefix="kalguard-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        _claim(Path(folder))
         try:
             in_force = confine_main(loaded.settings, os.environ, Path(folder)) if loaded.settings.harden else None
             check(loaded.settings)
@@ -62,6 +64,16 @@ def main() -> None:
         except ConfigError as error:
             _refuse(error)
         _start(loaded, address, Path(folder), in_force)
+
+
+def _claim(folder: Path) -> None:
+    """Make the folder ours, and take away those that others had to leave beside it."""
+    try:
+        claim(folder)
+    except OSError as error:
+        print(f"kalguard-sidecar: no room for a lock in `{folder}`: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+    clear_leftovers(folder)
 
 
 def _refuse(error: ConfigError) -> NoReturn:
