@@ -6,17 +6,20 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel test lint rust-test python-test test-replicas test-systemd services fuzz bench soak train lock clean
+.PHONY: help run build wheel image test test-deploy test-replicas test-systemd lint rust-test python-test services trace-syscalls fuzz bench soak train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
 	@echo "make fuzz    bodies and tokens under atheris, SECONDS=600 each (the core: rust/fuzz/README.md)"
-	@echo "make services   a Redis, Prometheus' promtool, HAProxy, rsyslog and others for the tests, in .services"
+	@echo "make services   what the tests need beside the packages (a Redis, promtool, HAProxy, kustomize and others), in .services"
 	@echo "make test-replicas   three replicas behind HAProxy, in network namespaces; part of make test"
 	@echo "make test-systemd    the unit in a container that boots systemd, as root; not part of make test"
+	@echo "make trace-syscalls   which system calls the service makes, against the list that it is confined to"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
+	@echo "make image   the sidecar's image, kalguard/sidecar:latest, and what is in it in dist/sbom; needs Docker"
+	@echo "make test-deploy   builds the image and runs it, compose and the manifests for real; needs root and Debian"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
 	@echo "make soak    half an hour of mixed load: nothing lost, nothing wrong, no memory that grows"
 	@echo "make train   the learned scorer's weights anew: make train DATA=folder (see docs/model-card.md)"
@@ -44,7 +47,24 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	@touch $@
 
 wheel: $(VENV)/.installed
+	rm -f dist/*.whl
 	$(BIN)/maturin build --release --locked --out dist
+
+# WHEEL=copy takes the wheel in dist/ instead of compiling one in the image's own stage.
+WHEEL ?= build
+IMAGE ?= kalguard/sidecar
+IMAGE_VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+DOCKER_BUILD = DOCKER_BUILDKIT=1 docker build --file deploy/docker/Dockerfile --build-arg WHEEL=$(WHEEL) \
+	--build-arg VERSION=$(IMAGE_VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) $(DOCKER_OPTIONS)
+
+image:
+	$(DOCKER_BUILD) --tag $(IMAGE):latest --tag $(IMAGE):$(IMAGE_VERSION) .
+	$(DOCKER_BUILD) --target sbom --output dist/sbom .
+
+# Not part of `make test`: it installs Docker and Podman where they are missing, and takes a quarter of an hour; with
+# the API server, which is compiled once, an hour.
+test-deploy: wheel services build
+	$(BIN)/pytest tests/deploy_real --override-ini=python_files='real_*.py' --verbosity=1 -rs --capture=no
 
 test: lint rust-test python-test
 
@@ -67,7 +87,7 @@ PROCESSES ?= 2
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-services: .services/redis-server .services/promtool .services/host-programs
+services: .services/redis-server .services/promtool .services/host-programs .services/strace .services/kustomize .services/kubernetes-validate/installed
 
 .services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
@@ -88,6 +108,27 @@ test-replicas: build services
 # As root, on a machine that can fetch Debian packages: boots systemd in a container, with the wheel in dist/.
 test-systemd: wheel
 	sh tests/boot/systemd.sh
+.services/kustomize: tests/fetch_kustomize.sh
+	@echo "Fetching kustomize for the tests."
+	PYTHON=$(PYTHON) sh tests/fetch_kustomize.sh
+
+# Kept out of the environment: a hundred megabytes of schemas.
+.services/kubernetes-validate/installed: tests/deploy/requirements.txt
+	@echo "Fetching the schemas of Kubernetes for the tests."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade \
+		--target .services/kubernetes-validate/packages --requirement tests/deploy/requirements.txt
+	@touch $@
+
+.services/strace: tests/fetch_strace.sh tests/debian.sh
+	@echo "Fetching strace for the tests."
+	sh tests/fetch_strace.sh
+
+# Every server that these tests start is traced, which is slow: what fails because it takes too long says nothing.
+TRACED ?= tests/sidecar tests/sdk/test_documents.py tests/deploy
+
+trace-syscalls: build services
+	rm -rf .traces
+	-TRACES=.traces $(BIN)/pytest -p tests.hardening.tracing $(TRACED)
 
 # Atheris is kept out of the environment: only this needs it, and not every Python has a wheel of it.
 SECONDS ?= 600
@@ -114,10 +155,16 @@ train:
 	@test -n "$(DATA)" || { echo "name the folder with attacks.jsonl, benign.jsonl and harmful.jsonl: make train DATA=folder"; exit 1; }
 	cargo run --release --locked --quiet -p kalguard-train -- $(DATA) rust/core/src/model/weights.bin
 
+# The image has what is in requirements.lock and no version of its own; what builds it is locked apart.
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe
+
 lock:
-	$(BIN)/pip-compile --quiet --extra sidecar --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-emit-trusted-host --no-header --no-annotate --strip-extras --allow-unsafe \
-		--output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra sidecar --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra sidecar --extra otel --constraint requirements.lock \
+		--output-file deploy/docker/requirements.lock pyproject.toml
+	$(COMPILE) --output-file deploy/docker/build.lock deploy/docker/build.in
+	$(COMPILE) --output-file tests/deploy/requirements.txt tests/deploy/requirements.in
 
 clean:
-	rm -rf target $(VENV) dist .services .fuzz python/kalguard/*.so
+	rm -rf target $(VENV) dist .services .fuzz .traces python/kalguard/*.so

@@ -1,4 +1,6 @@
-"""What is done in Rust: scanning prompts, evaluating policies, mediating tool calls, and writing the audit log.
+"""What is done in Rust: scanning prompts, evaluating policies, mediating tool calls, writing the audit log.
+
+Beside that it confines processes.
 
 Compiled objects (`Scanner`, `PolicySet`, `ToolRegistry`) are immutable and may be shared between threads.
 Building one may raise; asking one never does for any `str` or `bytes` that Python can hand over
@@ -23,6 +25,12 @@ __all__ = [
     "ToolRefusal",
     "ToolRegistry",
     "__version__",
+    "install_seccomp",
+    "landlock_abi",
+    "restrict_access",
+    "seccomp_available",
+    "seccomp_program",
+    "set_no_new_privs",
 ]
 
 __version__: str
@@ -283,3 +291,51 @@ class ToolRefusal:
     def check(self) -> Literal["denylist", "allowlist", "schema", "command"]: ...
     @property
     def reason(self) -> str: ...
+
+# Confining a process. Off Linux `landlock_abi` is 0, `seccomp_available` is False, and the others raise
+# `NotImplementedError`. An argument that makes no sense is a `ValueError`, a refusal of the kernel an `OSError`.
+
+def landlock_abi() -> int:
+    """The version of the kernel's Landlock; 0 where it has none, or has it switched off."""
+
+def seccomp_available() -> bool:
+    """Whether the kernel has seccomp."""
+
+def set_no_new_privs() -> None:
+    """Let nothing that this thread starts gain privileges by set-user-ID or file capabilities. Cannot be undone."""
+
+def restrict_access(
+    rules: Sequence[tuple[str, Sequence[Literal["read", "list", "write", "execute", "remove_dirs", "ioctl"]]]],
+    *,
+    bind: Sequence[int] | None,
+    connect: Sequence[int] | None,
+    scopes: Sequence[Literal["abstract_sockets", "signals"]],
+) -> dict[str, Literal["full", "partial", "none"]]:
+    """Deny by Landlock, to the calling thread and what it starts from now on, whatever is not named here.
+
+    `rules` are paths, each with what may be done with it and with all beneath it: `read` files and list folders;
+    `list`, folders alone; `write`, which is also making, truncating, renaming and removing; `execute`; `remove_dirs`,
+    empty ones; `ioctl` of devices. `bind` and `connect` are the TCP ports that may be used, `None` for any. `scopes`
+    are what is denied with processes that are not confined by this call too. Sets `no_new_privs`. Called again, it takes away more.
+
+    Returns what is in force: `files`, and of `tcp_bind`, `tcp_connect`, `abstract_sockets`, `signals` those that were
+    asked for. An old kernel is no error. Raises `FileNotFoundError` for a path that is not there.
+    """
+
+def seccomp_program(
+    calls: Sequence[tuple[str, Sequence[tuple[int, int, int]]]],
+    *,
+    matched: Literal["allow", "kill", "log"] | int,
+    otherwise: Literal["allow", "kill", "log"] | int,
+    arch: str,
+) -> bytes:
+    """A seccomp filter, as `install_seccomp` and `bwrap --seccomp` take it, in this machine's byte order.
+
+    `calls` are names with conditions `(index, mask, value)`, which hold where `argument & mask == value`; all of an
+    entry must, and several entries of one name are alternatives. `matched` and `otherwise` are what happens: `kill` the
+    process, `log`, `allow`, or fail with an errno. `arch` is `x86_64` or `aarch64`; a call for another, x32 included,
+    ends the process.
+    """
+
+def install_seccomp(program: bytes, /) -> None:
+    """Install a filter for all threads and what they start. Sets `no_new_privs`. Of several the strictest holds."""

@@ -25,8 +25,22 @@ MAY_IMPORT = {
     "toolstore": {"decision.registration", "counters.batches", "counters.redis", "errors"},
     "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors", "_core"},
     "sidecar": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "ledger", "connector"},
+    # Requests are answered alike whether processes are confined or not: one module, with which they start, knows of it.
+    "sidecar.confinement": {"config", "errors", "hardening", "sidecar.traces"},
+    "hardening": {"_core"},
     "sdk": {"wire", "errors"},
-    "cli": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "sidecar", "_core"},
+    "cli": {
+        "wire",
+        "errors",
+        "config",
+        "decision",
+        "counters",
+        "toolstore",
+        "records",
+        "sidecar",
+        "hardening",
+        "_core",
+    },
 }
 
 

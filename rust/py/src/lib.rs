@@ -5,6 +5,7 @@
 
 mod arguments;
 mod audit;
+mod confine;
 mod error;
 mod policy;
 mod scanner;
@@ -36,5 +37,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<policy::Evaluation>()?;
     module.add_class::<tools::ToolRegistry>()?;
     module.add_class::<tools::ToolDefinition>()?;
-    module.add_class::<tools::ToolRefusal>()
+    module.add_class::<tools::ToolRefusal>()?;
+    module.add_function(wrap_pyfunction!(confine::landlock_abi, module)?)?;
+    module.add_function(wrap_pyfunction!(confine::seccomp_available, module)?)?;
+    module.add_function(wrap_pyfunction!(confine::set_no_new_privs, module)?)?;
+    module.add_function(wrap_pyfunction!(confine::restrict_access, module)?)?;
+    module.add_function(wrap_pyfunction!(confine::seccomp_program, module)?)?;
+    module.add_function(wrap_pyfunction!(confine::install_seccomp, module)?)
 }
