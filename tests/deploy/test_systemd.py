@@ -118,20 +118,22 @@ def test_a_reload_is_refused_while_a_file_is_bad(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_text('{"rules": []}')
     bad.write_text('{"rules": [{"id": "a"}]}')
-    commands = [re.fullmatch(r"/bin/sh -ec '(.*)'", command) for command in values("ExecReload")[:-1]]
-    assert values("ExecReload")[-1] == """/bin/sh -ec 'kill -HUP "$MAINPID"'"""
-    named = {}
-    for found in commands:
-        assert found is not None
-        script = found[1].replace("/opt/kalguard/current/bin/", f"{Path(SIDECAR).parent}/")
-        (name,) = set(re.findall(r"\$(\w+)", script))
-        named[name] = [
-            subprocess.run(
-                ["sh", "-ec", script], env={**os.environ, name: path}, capture_output=True, check=False
-            ).returncode
-            for path in ("", str(good) if "POLICY" in name else "", str(bad))
+    # What reloads has the settings of the service, and cannot read its credentials.
+    settings = {**os.environ, "KALGUARD_TOKEN_SECRET_FILE": "/run/credentials/kalguard.service/none"}
+    commands = [re.fullmatch(r"/bin/sh -ec '(.*)'", command) for command in values("ExecReload")]
+    scripts = [
+        found[1].replace("/opt/kalguard/current/bin/", f"{Path(SIDECAR).parent}/") for found in commands if found
+    ]
+    assert len(scripts) == 4 and scripts.pop() == 'kill -HUP "$MAINPID"'
+    codes = {}
+    for script in scripts:
+        name = re.findall(r"\$(\w+_PATH)", script)[0]
+        given = ("", str(good) if "POLICY" in name else "", str(bad))
+        codes[name] = [
+            subprocess.run(["sh", "-ec", script], env={**settings, name: path}, check=False).returncode
+            for path in given
         ]
-    assert named == {f"KALGUARD_{kind}_PATH": [0, 0, 1] for kind in ("POLICY", "TOOLS", "PATTERNS")}
+    assert codes == {f"KALGUARD_{kind}_PATH": [0, 0, 1] for kind in ("POLICY", "TOOLS", "PATTERNS")}
 
 
 def test_the_files_of_the_beginning_let_nobody_in_and_are_good() -> None:

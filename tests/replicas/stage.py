@@ -59,7 +59,7 @@ class Replica:
         ip("link", "set", "eth0", "up", inside=self._machine.pid)
 
     def start(self) -> None:
-        """Start the service, and wait until it is ready."""
+        """Start the service."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["nsenter", f"--net=/proc/{self._machine.pid}/ns/net", SIDECAR],
@@ -67,7 +67,6 @@ class Replica:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        until(self.is_ready)
 
     def is_ready(self) -> bool:
         assert self.process is not None and self.process.poll() is None, (self.folder / "server.log").read_text()
@@ -176,6 +175,7 @@ def stage(folder: Path, checks_per_day: int, **variables: str) -> Iterator[Stage
             replica.connect("kgbr")
         for replica in replicas:
             replica.start()
+        found.everywhere(Replica.is_ready, seconds=60)
         found.everywhere(lambda replica: replica.health()["cloud"]["connected"])
         until(lambda: len(found.balancer.up()) == len(replicas))
         yield found
