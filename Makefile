@@ -12,7 +12,7 @@ help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
 	@echo "make fuzz    bodies and tokens under atheris, SECONDS=600 each (the core: rust/fuzz/README.md)"
-	@echo "make services   a Redis and Prometheus' promtool for the tests, in .services"
+	@echo "make services   a Redis, Prometheus' promtool, strace and AppArmor's parser for the tests, in .services"
 	@echo "make trace-syscalls   which system calls the service makes, against the list that it is confined to"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
@@ -66,7 +66,7 @@ PROCESSES ?= 2
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-services: .services/redis-server .services/promtool .services/strace
+services: .services/redis-server .services/promtool .services/strace .services/apparmor_parser
 
 .services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
@@ -79,6 +79,10 @@ services: .services/redis-server .services/promtool .services/strace
 .services/strace: tests/fetch_strace.sh tests/debian.sh
 	@echo "Fetching strace for the tests."
 	sh tests/fetch_strace.sh
+
+.services/apparmor_parser: tests/fetch_apparmor.sh tests/debian.sh
+	@echo "Fetching AppArmor's parser for the tests."
+	sh tests/fetch_apparmor.sh
 
 # Every server that these tests start is traced, which is slow: what fails because it takes too long says nothing.
 TRACED ?= tests/sidecar tests/sdk/test_documents.py tests/deploy
