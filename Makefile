@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
+SOURCES := $(shell find rust/core/src rust/audit/src rust/confine/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help run build wheel test lint rust-test python-test services trace-syscalls fuzz bench soak train lock clean
@@ -58,7 +58,7 @@ lint: build
 # With the extension among the packages, though it has no tests: so that what they depend on has the features that it was
 # built with, and is not built again.
 rust-test: build
-	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-py --locked --quiet
+	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-confine --package kalguard-py --locked --quiet
 
 # More at a time is quicker, until what has to be in time no longer is.
 PROCESSES ?= 2

@@ -1,4 +1,4 @@
-"""The AppArmor profile, as AppArmor's own parser reads it. It is not enforced here: that needs a kernel with AppArmor."""
+"""The AppArmor profile, as AppArmor's own parser reads it. Enforcing it needs a kernel with AppArmor."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The service itself, confined: what the kernel says of its processes, what it says itself, and which calls it makes."""
+"""The service itself, confined: what the kernel says of its processes, what it says itself, which calls it makes."""
 
 import json
 import os
@@ -123,8 +123,8 @@ def test_the_calls_that_the_service_makes_are_those_of_the_list(tmp_path: Path) 
     with (
         redis_server(tmp_path) as redis,
         running(tmp_path, command=traced(tmp_path), scheme="https", redis_url=redis.url, **variables) as server,
+        httpx.Client(verify=False, headers=bearer(), timeout=60) as client,
     ):
-        client = httpx.Client(verify=False, headers=bearer(), timeout=60)
 
         def statuses() -> list[int]:
             tool = {"toolName": "get_weather", "arguments": {}}
