@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
+SOURCES := $(shell find rust/core/src rust/audit/src rust/confine/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help run build wheel image test test-deploy test-replicas test-systemd lint rust-test python-test services trace-syscalls fuzz bench soak train lock clean
@@ -79,7 +79,7 @@ lint: build
 # With the extension among the packages, though it has no tests: so that what they depend on has the features that it was
 # built with, and is not built again.
 rust-test: build
-	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-py --locked --quiet
+	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-confine --package kalguard-py --locked --quiet
 
 # More at a time is quicker, until what has to be in time no longer is.
 PROCESSES ?= 2
@@ -87,7 +87,7 @@ PROCESSES ?= 2
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-services: .services/redis-server .services/promtool .services/host-programs .services/strace .services/kustomize .services/kubernetes-validate/installed
+services: .services/redis-server .services/promtool .services/host-programs .services/strace .services/apparmor_parser .services/kustomize .services/kubernetes-validate/installed
 
 .services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
@@ -122,6 +122,10 @@ test-systemd: wheel
 .services/strace: tests/fetch_strace.sh tests/debian.sh
 	@echo "Fetching strace for the tests."
 	sh tests/fetch_strace.sh
+
+.services/apparmor_parser: tests/fetch_apparmor.sh tests/debian.sh
+	@echo "Fetching AppArmor's parser for the tests."
+	sh tests/fetch_apparmor.sh
 
 # Every server that these tests start is traced, which is slow: what fails because it takes too long says nothing.
 TRACED ?= tests/sidecar tests/sdk/test_documents.py tests/deploy

@@ -316,7 +316,8 @@ def restrict_access(
     `rules` are paths, each with what may be done with it and with all beneath it: `read` files and list folders;
     `list`, folders alone; `write`, which is also making, truncating, renaming and removing; `execute`; `remove_dirs`,
     empty ones; `ioctl` of devices. `bind` and `connect` are the TCP ports that may be used, `None` for any. `scopes`
-    are what is denied with processes that are not confined by this call too. Sets `no_new_privs`. Called again, it takes away more.
+    are what is denied with processes that are not confined by this call too. Sets `no_new_privs`. Called again, it
+    takes away more.
 
     Returns what is in force: `files`, and of `tcp_bind`, `tcp_connect`, `abstract_sockets`, `signals` those that were
     asked for. An old kernel is no error. Raises `FileNotFoundError` for a path that is not there.

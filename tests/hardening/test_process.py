@@ -160,6 +160,8 @@ def test_a_system_call_outside_the_list_is_refused(service: Service, role: str) 
         "os.link(folder / 'etc/policy.json', folder / 'log/b')",
         "os.setxattr(folder / 'log', 'user.x', b'y')",
         "socket.socket(40, socket.SOCK_STREAM)",
+        "socket.socket(socket.AF_UNIX)",
+        "__import__('resource').prlimit(os.getppid(), 7, (5, 5))",
         "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
         "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)",
         "__import__('fcntl').ioctl(0, 0x5412, b'x')",
@@ -221,16 +223,20 @@ def test_only_the_ports_of_the_settings_can_be_used(service: Service) -> None:
             assert service.tries(role, *attempts) == ["None", "PermissionError"]
 
 
-@both
 @needs_landlock
-def test_processes_outside_cannot_be_signalled_or_reached_by_abstract_sockets(service: Service, role: str) -> None:
-    service.variables["redis_url"] = "redis://127.0.0.1"  # so that a worker has sockets at all
+def test_processes_outside_cannot_be_signalled_or_reached_by_abstract_sockets(service: Service) -> None:
+    signalling = "os.kill(os.getppid(), 0)"
+    assert service.tries("main", signalling) == ["PermissionError"]
+    service.variables["redis_url"] = f"unix://{service.folder}/socket"  # so that a worker has Unix sockets at all
     name = f"kalguard-test-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"\0{name}")
-        listener.listen()
-        connecting = f"socket.socket(socket.AF_UNIX).connect('\\0{name}')"
-        assert service.tries(role, connecting, "os.kill(os.getppid(), 0)") == ["PermissionError", "PermissionError"]
+    with socket.socket(socket.AF_UNIX) as abstract, socket.socket(socket.AF_UNIX) as named:
+        abstract.bind(f"\0{name}")
+        named.bind(f"{service.folder}/socket")
+        for listener in (abstract, named):
+            listener.listen()
+        connecting = "socket.socket(socket.AF_UNIX).connect({})"
+        attempts = [connecting.format(f"'\\0{name}'"), connecting.format("str(folder / 'socket')"), signalling]
+        assert service.tries("worker", *attempts) == ["PermissionError", "None", "PermissionError"]
 
 
 def test_threads_that_there_are_already_are_not_left_out(service: Service) -> None:

@@ -31,14 +31,14 @@ NEVER = {
 @pytest.mark.parametrize("role", ["main", "worker"])
 def test_every_name_is_one_of_the_architecture(role: Role, network: bool, arch: str) -> None:
     # What makes the filters knows the kernel's tables, and refuses a name that is not in them.
-    for program in filters(role, arch, network=network):
+    for program in filters(role, arch, network=network, unix=network):
         assert len(program) % 8 == 0
     assert set(allowed(role, arch, network=network)) >= NEEDED
 
 
 def test_the_list_is_in_order() -> None:
     listed = syscalls()
-    everything = [*listed.calls.items(), *listed.network.items()]
+    everything = [*listed.calls.items(), *listed.network.items(), *listed.unix.items()]
     assert [name for name, call in everything if not call.why.strip()] == []
     assert [name for name, call in everything if not (call.main or call.worker or call.runtime)] == []
     conditions = {named for _, call in everything for named in (call.main, call.worker) if isinstance(named, str)}
@@ -52,12 +52,15 @@ def test_the_list_is_in_order() -> None:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_worker_may_do_less_than_the_main_process(arch: str) -> None:
-    main, worker = allowed("main", arch), allowed("worker", arch, network=False)
+    main, worker = allowed("main", arch), allowed("worker", arch, network=False, unix=False)
     assert set(worker) < set(main)
     assert not {"execve", "fork", "vfork", "connect", "sendmmsg", "seccomp", "landlock_restrict_self"} & set(worker)
     assert worker["clone"] != main["clone"]
+    for ways in ({}, {"network": False}, {"unix": False}):  # what the main process cannot do, a worker cannot either
+        assert set(allowed("worker", arch, **ways)) < set(allowed("main", arch, **ways))
     assert set(worker["socket"]) < set(main["socket"]) | set(worker["socket"])
-    assert "connect" in allowed("worker", arch, network=True)
+    assert "connect" in allowed("worker", arch, network=True, unix=False)
+    assert "connect" in allowed("worker", arch, network=False, unix=True)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

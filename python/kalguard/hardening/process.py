@@ -25,14 +25,16 @@ PROTECTIONS = ("no_new_privs", "seccomp", "files", "tcp_bind", "tcp_connect", "a
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What a process may do. `files` are paths with what may be done beneath them; those not there are left out.
 
-    `bind` and `connect` are TCP ports. `network`: whether a worker has anybody to call.
+    `bind` and `connect` are TCP ports. `network`, `unix`: whether a worker has anybody to call, over a network or on
+    the same machine.
     """
 
     role: Role
     files: Sequence[tuple[str, Sequence[Right]]]
     bind: Sequence[int]
     connect: Sequence[int]
-    network: bool = True
+    network: bool = False
+    unix: bool = False
 
 
 def confine(rules: Rules) -> dict[str, Extent]:
@@ -51,7 +53,7 @@ def confine(rules: Rules) -> dict[str, Extent]:
         in_force |= restrict_access(there, bind=rules.bind, connect=rules.connect, scopes=scopes)
     arch = platform.machine()
     if arch in ARCHITECTURES and seccomp_available():
-        for program in filters(rules.role, arch, network=rules.network):
+        for program in filters(rules.role, arch, network=rules.network, unix=rules.unix):
             install_seccomp(program)
         in_force["seccomp"] = "full"
     return in_force

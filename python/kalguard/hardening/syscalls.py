@@ -49,11 +49,12 @@ class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Syscalls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is in `syscalls.toml`. `network` is allowed to workers that have somebody to call."""
+    """What is in `syscalls.toml`. `network` and `unix` are allowed to workers that have somebody to call that way."""
 
     conditions: dict[str, Alternatives]
     calls: dict[str, Call]
     network: dict[str, Call]
+    unix: dict[str, Call]
     refused: dict[str, str]
     fatal: dict[str, str]
 
@@ -65,11 +66,12 @@ def syscalls() -> Syscalls:
     return msgspec.convert(tomllib.loads(text), Syscalls)
 
 
-def allowed(role: Role, arch: str, *, network: bool = True) -> dict[str, Alternatives]:
+def allowed(role: Role, arch: str, *, network: bool = True, unix: bool = True) -> dict[str, Alternatives]:
     """The calls that a process may make, by their names on `arch`, with the conditions under which it may."""
     listed = syscalls()
     found: dict[str, Alternatives] = {}
-    for name, call in [*listed.calls.items(), *(listed.network.items() if network else ())]:
+    tables = [listed.calls, *([listed.network] if network else []), *([listed.unix] if unix else [])]
+    for name, call in (entry for table in tables for entry in table.items()):
         granted = getattr(call, role)
         if granted is False:
             continue
@@ -80,11 +82,11 @@ def allowed(role: Role, arch: str, *, network: bool = True) -> dict[str, Alterna
     return found
 
 
-def filters(role: Role, arch: str, *, network: bool) -> list[bytes]:
+def filters(role: Role, arch: str, *, network: bool, unix: bool) -> list[bytes]:
     """What `install_seccomp` takes, one after the other, for a process in this role."""
     entries = [
         (name, [(bound.argument, bound.mask, bound.value) for bound in conditions])
-        for name, alternatives in allowed(role, arch, network=network).items()
+        for name, alternatives in allowed(role, arch, network=network, unix=unix).items()
         for conditions in (alternatives or ((),))
     ]
     fatal: list[tuple[str, Sequence[tuple[int, int, int]]]] = [(name, ()) for name in syscalls().fatal]

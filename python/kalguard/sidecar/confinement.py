@@ -66,18 +66,20 @@ def main_rules(settings: Settings, environ: Mapping[str, str], folder: Path) -> 
         files=[*_readable(settings, environ), *_writable(settings, folder), *_program(), *_around(folder)],
         bind=[settings.port, settings.metrics_port],
         connect=sorted(_callees(settings, environ)),
+        unix=_is_local(settings),
     )
 
 
 def worker_rules(settings: Settings, environ: Mapping[str, str], folder: Path) -> Rules:
     """What a worker process may do, of what the main process may: it reads the same, and writes the same."""
-    calls = settings.redis_url is not None or are_wanted(environ)
+    calls = are_wanted(environ) or (settings.redis_url is not None and not _is_local(settings))
     return Rules(
         role="worker",
         files=[("/", _READ), *_writable(settings, folder)],
         bind=[settings.port],
         connect=sorted(_callees(settings, environ)) if calls else (),
         network=calls,
+        unix=_is_local(settings),
     )
 
 
@@ -178,6 +180,11 @@ def _trust(environ: Mapping[str, str]) -> set[str]:
     named = (environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
     given = (usual.openssl_cafile, usual.openssl_capath, *named)
     return {os.path.realpath(path) for path in given if path}
+
+
+def _is_local(settings: Settings) -> bool:
+    """Whether Redis is at a Unix socket."""
+    return urlsplit(settings.redis_url or "").scheme == "unix"
 
 
 def _callees(settings: Settings, environ: Mapping[str, str]) -> set[int]:

@@ -24,7 +24,7 @@ from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
 from kalguard.sidecar import traces
 from kalguard.sidecar.audit import signing_key
-from kalguard.sidecar.confinement import Extent, confine_main
+from kalguard.sidecar.confinement import confine_main
 from kalguard.sidecar.drain import Drain, drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, LEDGER, LICENSE, MAIN_PID, STARTED, TOOLS_FILE
@@ -82,7 +82,7 @@ def _refuse(error: ConfigError) -> NoReturn:
     sys.exit(2)
 
 
-def _start(loaded: config.Loaded, address: str, folder: Path, in_force: Mapping[str, Extent] | None) -> None:
+def _start(loaded: config.Loaded, address: str, folder: Path, in_force: Mapping[str, str] | None) -> None:
     settings = loaded.settings
     for port in (settings.port, settings.metrics_port):
         if reason := _taken(address, port):
@@ -145,7 +145,7 @@ def _serve(
     certificates: CertificateWatch | None,
     connection: "Connection | None",
     *,
-    in_force: Mapping[str, Extent] | None,
+    in_force: Mapping[str, str] | None,
 ) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
