@@ -162,6 +162,16 @@ def assert_no_secret(docker: Engine, image: str, name: str) -> None:
         assert SECRET.encode() not in Path(f"/proc/{process}/environ").read_bytes()
 
 
+def test_it_confines_itself_in_a_container_too(docker: Engine, image: str, folder: Path) -> None:
+    with container(docker, image, *mounts(folder), "--env", "KALGUARD_HARDEN=true") as name:
+        wait_until_it_answers(docker)
+        assert get(docker.inside, f"{URL}/health")[0] == 200
+        assert post(docker.inside, f"{URL}/v1/prompt/check", GOOD_PROMPT, token())[0] == 200
+        assert post(docker.inside, f"{URL}/v1/prompt/check", ATTACK, token())[0] == 403
+        docker("stop", "--time", "30", name)
+        assert state(docker, name)["ExitCode"] == 0
+
+
 @pytest.mark.parametrize("missing", ["policy", "audit"])
 def test_without_policy_or_a_place_for_the_audit_log_it_allows_nothing(
     docker: Engine, image: str, folder: Path, missing: str
