@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from kalguard.cli.main import cli
 from tests.deploy_real.engine import PYTHON_BASE, Engine
 from tests.deploy_real.machine import attempt, get, post, run, wait_for
 from tests.support import ATTACK, GOOD_PROMPT, ROOT, SECRET, token
@@ -70,10 +70,8 @@ def wait_until_it_answers(docker: Engine) -> None:
 
 def seccomp_profile(folder: Path) -> list[str]:
     """The option for the generated profile."""
-    if "seccomp-profile" not in cli.commands:
-        return []
     path = folder / "seccomp.json"
-    run("kalguard", "seccomp-profile", str(path), variables={"PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"})
+    run(str(Path(sys.executable).with_name("kalguard")), "seccomp-profile", str(path))
     return ["--security-opt", f"seccomp={path}"]
 
 
