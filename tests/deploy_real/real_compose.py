@@ -69,9 +69,10 @@ def test_a_new_policy_is_taken_up_as_an_editor_writes_it(docker: Engine, compose
 
 def test_with_its_profile_a_redis_counts(docker: Engine, compose: Callable[..., str]) -> None:
     compose("--profile", "redis", "up", "--detach", "kalguard", "redis", KALGUARD_REDIS_URL="redis://redis:6379/0")
-    wait_for(lambda: get(docker.inside, f"{URL}/health")[0] == 200, "the service answers")
+    working = {"store": "redis", "state": "ok"}
+    wait_for(lambda: get(docker.inside, f"{URL}/health/ready")[0] == 200, "the service answers")
+    wait_for(lambda: get(docker.inside, f"{URL}/health")[1].get("limits") == working, "Redis is found")
     statuses = [post(docker.inside, f"{URL}/v1/tool/check", CALL, token())[0] for _ in range(32)]
     assert (statuses.count(200), statuses.count(429)) == (30, 2)
-    assert get(docker.inside, f"{URL}/health")[1]["limits"] == {"store": "redis", "state": "ok"}
     redis = docker("ps", "--quiet", "--filter", "name=redis_1")
     assert "kalguard:" in docker("exec", redis, "redis-cli", "keys", "*")

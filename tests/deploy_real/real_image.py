@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from kalguard.cli.main import cli
 from tests.deploy_real.engine import PYTHON_BASE, Engine
 from tests.deploy_real.machine import attempt, get, post, run, wait_for
 from tests.support import ATTACK, GOOD_PROMPT, ROOT, SECRET, token
@@ -70,10 +70,8 @@ def wait_until_it_answers(docker: Engine) -> None:
 
 def seccomp_profile(folder: Path) -> list[str]:
     """The option for the generated profile."""
-    if "seccomp-profile" not in cli.commands:
-        return []
     path = folder / "seccomp.json"
-    run("kalguard", "seccomp-profile", str(path), variables={"PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}"})
+    run(str(Path(sys.executable).with_name("kalguard")), "seccomp-profile", str(path))
     return ["--security-opt", f"seccomp={path}"]
 
 
@@ -160,6 +158,16 @@ def assert_no_secret(docker: Engine, image: str, name: str) -> None:
         assert SECRET not in told
     for process in docker("top", name, "-o", "pid").split()[1:]:
         assert SECRET.encode() not in Path(f"/proc/{process}/environ").read_bytes()
+
+
+def test_it_confines_itself_in_a_container_too(docker: Engine, image: str, folder: Path) -> None:
+    with container(docker, image, *mounts(folder), "--env", "KALGUARD_HARDEN=true") as name:
+        wait_until_it_answers(docker)
+        assert get(docker.inside, f"{URL}/health")[0] == 200
+        assert post(docker.inside, f"{URL}/v1/prompt/check", GOOD_PROMPT, token())[0] == 200
+        assert post(docker.inside, f"{URL}/v1/prompt/check", ATTACK, token())[0] == 403
+        docker("stop", "--time", "30", name)
+        assert state(docker, name)["ExitCode"] == 0
 
 
 @pytest.mark.parametrize("missing", ["policy", "audit"])

@@ -46,6 +46,9 @@ def playable() -> list[Manifest]:
     own["imagePullPolicy"] = "Never"
     spec["containers"] = [own, agent]
     spec["restartPolicy"] = "Never"
+    for volume in spec["volumes"]:
+        if "secret" in volume:
+            volume["secret"]["optional"] = False  # left out, it ends Podman 4.3
     secret = {"token-secret": base64.b64encode(SECRET.encode()).decode()}
     kept = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kalguard-secret"}, "data": secret}
     return [
