@@ -12,7 +12,7 @@ help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
 	@echo "make fuzz    bodies and tokens under atheris, SECONDS=600 each (the core: rust/fuzz/README.md)"
-	@echo "make services   a Redis and Prometheus' promtool for the tests, in .services"
+	@echo "make services   a Redis, Prometheus' promtool and bubblewrap for the tests, in .services"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
@@ -65,7 +65,7 @@ PROCESSES ?= 2
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-services: .services/redis-server .services/promtool
+services: .services/redis-server .services/promtool .services/bwrap
 
 .services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
@@ -74,6 +74,10 @@ services: .services/redis-server .services/promtool
 .services/promtool: tests/fetch_promtool.sh tests/debian.sh
 	@echo "Fetching Prometheus' promtool for the tests."
 	sh tests/fetch_promtool.sh
+
+.services/bwrap: tests/fetch_bwrap.sh tests/debian.sh
+	@echo "Fetching bubblewrap for the tests."
+	sh tests/fetch_bwrap.sh
 
 # Atheris is kept out of the environment: only this needs it, and not every Python has a wheel of it.
 SECONDS ?= 600

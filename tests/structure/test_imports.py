@@ -25,8 +25,20 @@ MAY_IMPORT = {
     "toolstore": {"decision.registration", "counters.batches", "counters.redis", "errors"},
     "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors", "_core"},
     "sidecar": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "ledger", "connector"},
+    "hardening": {"_core", "errors"},
     "sdk": {"wire", "errors"},
-    "cli": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "sidecar", "_core"},
+    "cli": {
+        "wire",
+        "errors",
+        "config",
+        "decision",
+        "counters",
+        "toolstore",
+        "records",
+        "sidecar",
+        "hardening",
+        "_core",
+    },
 }
 
 

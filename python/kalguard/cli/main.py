@@ -1,4 +1,4 @@
-"""`kalguard`: serve, tokens, policies, tools, patterns, scan, the audit log, configuration.
+"""`kalguard`: serve, tokens, policies, tools, patterns, scan, the audit log, the sandbox, configuration.
 
 Secrets are read from the environment or from files, never from arguments, which other users of a machine can see.
 """
@@ -13,6 +13,7 @@ from kalguard import config
 from kalguard.cli.audit import audit
 from kalguard.cli.patterns import patterns
 from kalguard.cli.policy import policy
+from kalguard.cli.sandbox import sandbox
 from kalguard.cli.scan import scan
 from kalguard.cli.token import token
 from kalguard.cli.tools import tools
@@ -88,3 +89,4 @@ cli.add_command(tools)
 cli.add_command(patterns)
 cli.add_command(scan)
 cli.add_command(audit)
+cli.add_command(sandbox)

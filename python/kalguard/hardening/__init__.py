@@ -1,0 +1,1 @@
+"""What takes rights away from running processes: from tools that an agent runs."""

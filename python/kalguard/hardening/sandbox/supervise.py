@@ -1,0 +1,155 @@
+"""One run of a command: what it is run under, a refusal where something demanded cannot be had, how it ended."""
+
+import base64
+import os
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from kalguard.errors import SandboxError
+from kalguard.hardening.sandbox import view
+from kalguard.hardening.sandbox.calls import programs
+from kalguard.hardening.sandbox.cancellation import Cancellation
+from kalguard.hardening.sandbox.cgroup import ControlGroup
+from kalguard.hardening.sandbox.process import NotSetUp, Pipes, Process
+from kalguard.hardening.sandbox.protections import Protection
+from kalguard.hardening.sandbox.result import SandboxResult
+
+if TYPE_CHECKING:
+    from kalguard.hardening.sandbox.rules import Sandbox
+
+# Of processes, beside the tool's own: in the namespace its first one, in a control group also bubblewrap outside.
+_INSIDE, _IN_ALL = 1, 2
+_LANDLOCK_WITH_TRUNCATION = 3
+
+
+def supervise(rules: "Sandbox", command: list[str], stdin: bytes, cancellation: Cancellation) -> SandboxResult:
+    """Run a command under these rules. When this returns or raises, nothing of it is alive. Raises `SandboxError`."""
+    cancel_fd = cancellation.begin()
+    try:
+        return _Run(rules, command, stdin, cancel_fd).result()
+    finally:
+        cancellation.finish()
+
+
+class _Run:
+    def __init__(self, rules: "Sandbox", command: list[str], stdin: bytes, cancel_fd: int) -> None:
+        self._started = time.monotonic()
+        self._rules, self._command, self._stdin, self._cancel_fd = rules, command, stdin, cancel_fd
+        read, write = [os.fspath(path) for path in rules.read], [os.fspath(path) for path in rules.write]
+        self._seen = view.folders(os.fspath(rules.cwd), read, write)
+
+    def result(self) -> SandboxResult:
+        """By bubblewrap; without it only where that is not demanded."""
+        if sys.platform == "win32":
+            raise SandboxError("tools cannot be run in a sandbox on Windows", missing=tuple(self._rules.required))
+        bwrap = shutil.which("bwrap") if self._rules.bwrap is None else os.fspath(self._rules.bwrap)
+        is_demanded = Protection.NAMESPACES in self._rules.required
+        if bwrap is not None and sys.platform.startswith("linux"):
+            try:
+                return self._in_group(bwrap)
+            except NotSetUp as error:
+                if is_demanded:
+                    raise _refusal({Protection.NAMESPACES: f"bubblewrap: {error}"}) from None
+        if is_demanded:
+            raise _refusal({Protection.NAMESPACES: "there is no bubblewrap (`bwrap`) on the PATH"})
+        try:
+            return self._in_group(None)
+        except NotSetUp as error:
+            raise SandboxError(f"the sandbox could not be set up: {error}") from None
+
+    def _in_group(self, bwrap: str | None) -> SandboxResult:
+        group = ControlGroup(self._rules.memory_bytes, self._rules.processes + _IN_ALL)
+        try:
+            return self._run(bwrap, group)
+        finally:
+            group.remove()
+
+    def _run(self, bwrap: str | None, group: ControlGroup) -> SandboxResult:
+        rules, assured = self._rules, self._assured(by_bwrap=bwrap is not None) | group.protections
+        launcher, packages = view.launcher(inside=bwrap is not None)
+        before = (
+            [] if bwrap is None else [bwrap, *view.mounts(self._seen, rules.file_size_bytes, network=rules.network)]
+        )
+        process = Process(
+            lambda pipes: group.entering(_command(before, launcher, pipes)),
+            supervised=bwrap is None,
+            has_stdin=bool(self._stdin),
+        )
+        deadline = self._started + rules.timeout_seconds
+        with process:
+            answer = process.configure(self._config(bwrap is not None, packages, assured), self._cancel_fd, deadline)
+            if "missing" in answer:
+                raise _refusal({Protection(name): why for name, why in answer["missing"].items()})
+            if "error" in answer:
+                raise SandboxError(f"`{self._command[0]}` cannot be started: {answer['error']}")
+            ended = process.wait(self._stdin, rules.output_bytes, self._cancel_fd, deadline)
+        return SandboxResult(
+            exit_code=ended.status if ended.status >= 0 else None,
+            signal=-ended.status if ended.status < 0 else None,
+            timed_out=ended.timed_out,
+            truncated=ended.truncated,
+            stdout=ended.stdout,
+            stderr=ended.stderr,
+            duration_seconds=time.monotonic() - self._started,
+            protections=frozenset(assured | {Protection(name) for name in set(answer["inForce"]) & set(Protection)}),
+        )
+
+    def _assured(self, *, by_bwrap: bool) -> set[Protection]:
+        """What holds without the launcher's doing."""
+        found = {Protection.TIMEOUT, Protection.OUTPUT_LIMIT, Protection.ENVIRONMENT}
+        if sys.platform.startswith("linux"):
+            found.add(Protection.PROCESS_TREE)
+        if by_bwrap:
+            found |= {Protection.NAMESPACES, Protection.NO_NEW_PRIVILEGES}
+            found |= set() if self._rules.network else {Protection.NO_NETWORK, Protection.NO_HOST_PEERS}
+        return found
+
+    def _config(self, by_bwrap: bool, packages: str, assured: set[Protection]) -> dict[str, Any]:
+        """What the launcher is told."""
+        rules = self._rules
+        found, why_not = _programs(internet=by_bwrap or rules.network)
+        no_network = [] if by_bwrap or rules.network else [Protection.NO_NETWORK]
+        return {
+            "command": self._command,
+            "env": dict(rules.env),
+            "cwd": self._seen.cwd,
+            "packages": packages,
+            "required": sorted(rules.required - assured),
+            "access": view.access(self._seen, network=rules.network, own_tmp=by_bwrap),
+            # Without mounts in the way, files could be emptied against the rules of older versions.
+            "leastLandlock": 1 if by_bwrap else _LANDLOCK_WITH_TRUNCATION,
+            "scopes": ["abstract_sockets"] if by_bwrap else ["abstract_sockets", "signals"],
+            "programs": found,
+            "programsGive": [Protection.SECCOMP, *no_network],
+            "lacking": {Protection.SECCOMP: why_not, Protection.NO_NETWORK: why_not},
+            "cpuSeconds": rules.cpu_limit_seconds,
+            "fileSizeBytes": rules.file_size_bytes,
+            "memoryBytes": rules.memory_bytes,
+            # Without a user namespace of its own all processes of the user would count.
+            "processes": rules.processes + _INSIDE if by_bwrap else None,
+        }
+
+
+def _programs(*, internet: bool) -> tuple[list[str], str]:
+    """The programs that deny system calls, for JSON; or why there are none."""
+    try:
+        return [base64.b64encode(program).decode() for program in programs(internet=internet)], ""
+    except (ImportError, NotImplementedError, OSError) as error:
+        return [], str(error)
+
+
+def _command(before: list[str], launcher: list[str], pipes: Pipes) -> list[str]:
+    """The launcher's command, after bubblewrap's or with the supervisor."""
+    own = [str(pipes.config_read), str(pipes.status_write)]
+    if before:
+        return [*before, "--json-status-fd", str(pipes.report_write), "--", *launcher, "launch", *own]
+    return [*launcher, "supervise", *own, str(pipes.report_write), str(pipes.life_read)]
+
+
+def _refusal(missing: dict[Protection, str]) -> SandboxError:
+    reasons = "; ".join(f"{name} ({why})" for name, why in sorted(missing.items()))
+    return SandboxError(
+        f"not run, for want of protections that are required: {reasons}", missing=tuple(sorted(missing))
+    )
