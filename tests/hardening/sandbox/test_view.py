@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import kalguard
 from kalguard import Protection, SandboxError
 from tests.hardening.sandbox.tools import IS_ROOT, PREFIX, box, everything_but, python
 from tests.support import ROOT, free_port
@@ -183,6 +184,47 @@ def test_it_has_no_capabilities_and_cannot_get_any(tmp_path: Path) -> None:
     lines = dict(line.split(":\\t", 1) for line in status.strip("'").split("\\n") if ":\\t" in line)
     assert {lines[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
     assert (lines["NoNewPrivs"], lines["Seccomp"]) == ("1", "2")
+
+
+def test_no_file_can_be_left_that_gives_others_its_rights(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/given").touch()
+    tries = [
+        *(f"os.chmod('given', 0o{bits}755)" for bits in (4, 2)),
+        *(f"os.fchmod(os.open('given', os.O_RDONLY), 0o{bits}755)" for bits in (4, 2)),
+        *(f"os.chmod('given', 0o{bits}755, dir_fd=os.open('.', os.O_RDONLY))" for bits in (4, 2)),
+        *(f"os.open('made', os.O_CREAT | os.O_WRONLY, 0o{bits}755)" for bits in (4, 2)),
+        "os.open('.', os.O_TMPFILE | os.O_WRONLY, 0o4755)",
+        "os.mknod('made', 0o104755)",
+    ]
+    assert tried(tmp_path, *tries, write=[tmp_path / "work"]) == ["PermissionError"] * len(tries)
+    assert tried(tmp_path, "os.chmod('given', 0o755)", write=[tmp_path / "work"]) == ["None"]
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["given"]
+
+
+def test_modes_of_what_it_shares_with_the_machine_stay(tmp_path: Path) -> None:
+    paths = ["/dev/null", "/dev/urandom", "/dev/tty", "/usr/bin/id", PREFIX]
+    before = [os.stat(path) for path in paths]
+    # As they are, so that nothing is broken where it succeeds: then the time of the change tells.
+    tries = [
+        f"os.chmod({path!r}, {stat.S_IMODE(one.st_mode) & 0o777})" for path, one in zip(paths, before, strict=True)
+    ]
+    writes = ["open('/dev/null', 'w').write('x')", "open('/dev/zero', 'rb').read(1)[0]", "len(os.urandom(9))"]
+    answers = tried(tmp_path, *tries, "os.fchmod(0, 0)", *writes)
+    assert [os.stat(path).st_ctime_ns for path in paths] == [one.st_ctime_ns for one in before]
+    assert set(answers[3:5]) <= {"OSError", "PermissionError"}
+    assert answers[-3:] == ["1", "0", "9"]
+    assert list(Path("/dev").glob("kalguard-*")) == []
+
+
+def test_memory_that_no_limit_of_a_process_counts_cannot_be_had(tmp_path: Path) -> None:
+    assert tried(tmp_path, "os.memfd_create('x')") == ["PermissionError"]
+
+
+def test_what_keeps_it_in_the_sandbox_cannot_be_given_to_it_for_writing(tmp_path: Path) -> None:
+    for folder in (Path(kalguard.__file__).parent, Path(kalguard.__file__).parent.parent):
+        with pytest.raises(SandboxError, match="keeps it in the sandbox"):
+            box(tmp_path, write=[folder]).run(["true"])
 
 
 CALLS = """

@@ -71,6 +71,29 @@ def test_files_and_environment_are_as_closed_as_with_it(tmp_path: Path, monkeypa
     assert written.stdout == b"1\n"
 
 
+def test_owners_and_modes_cannot_be_changed_since_landlock_does_not_guard_them(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    (tmp_path / "work").mkdir()
+    tries = [
+        f"os.chmod({str(secret)!r}, 0o644)",
+        "os.fchmod(os.open('.', os.O_RDONLY), 0o755)",
+        f"os.chown({str(secret)!r}, -1, -1)",
+        f"os.setxattr({str(secret)!r}, 'user.x', b'x')",
+    ]
+    result = plain(tmp_path, write=[tmp_path / "work"]).run(python(TRIES, *tries))
+    assert result.stdout.decode().split() == ["PermissionError"] * len(tries)
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_root_s_capabilities_are_gone(tmp_path: Path) -> None:
+    code = "import os; print(os.access('/etc/shadow', os.R_OK)); os.setuid(1)"
+    assert plain(tmp_path).run(python(code)).exit_code == 1
+    tries = ["os.nice(-1)", "os.chroot('.')", "os.setgroups([])", "os.mknod('node', 0o20600, 259)"]
+    result = plain(tmp_path, write=[tmp_path / "work"]).run(python(TRIES, *tries))
+    assert result.stdout.decode().split() == ["PermissionError"] * len(tries)
+
+
 def test_there_is_no_network_of_any_kind(tmp_path: Path) -> None:
     tries = [f"socket.socket({family}, {kind})" for family in (2, 10, 16, 17, 40) for kind in (1, 2)]
     assert set(plain(tmp_path).run(python(TRIES, *tries)).stdout.decode().split()) == {"PermissionError"}

@@ -20,7 +20,8 @@ import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
+_PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38
+_CAPABILITIES_3 = 0x20080522  # version of the call: two sets of 32 bits
 _OPEN_FILES = 256
 _POLL_MILLISECONDS = 100
 
@@ -38,7 +39,7 @@ def _launch(config_fd: int, status_fd: int) -> NoReturn:
     """Become the command; or say why not, and exit."""
     os.set_inheritable(status_fd, False)
     os.write(status_fd, b"ready\n")
-    config = json.loads(_read_all(config_fd))
+    config = json.loads(_line(config_fd))
     if not config:
         os._exit(1)  # the agent is gone
     # Nothing but the standard streams is left for the command; the status pipe closes by itself.
@@ -66,6 +67,7 @@ def _confine(config: dict[str, Any]) -> tuple[set[str], dict[str, str]]:
     in_force = set()
     if _has_no_new_privileges(lacking):
         in_force.add("no-new-privileges")
+        _drop_capabilities()
     in_force |= _limit(config, lacking)
     # Files last but one, since what is imported later could not be read; calls last.
     if core is not None:
@@ -100,6 +102,16 @@ def _has_no_new_privileges(lacking: dict[str, str]) -> bool:
     return _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def _drop_capabilities() -> None:
+    """As bubblewrap does. Raises `OSError`."""
+    capability = 0
+    while _prctl(_PR_CAPBSET_DROP, capability):
+        capability += 1
+    header, none = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None, use_errno=True).capset(header, none) != 0:
+        raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
+
+
 def _prctl(option: int, value: int) -> bool:
     return bool(ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3) == 0)
 
@@ -110,7 +122,7 @@ def _limit(config: dict[str, Any], lacking: dict[str, str]) -> set[str]:
         ("cpu-limit", resource.RLIMIT_CPU, config["cpuSeconds"]),
         ("file-size-limit", resource.RLIMIT_FSIZE, config["fileSizeBytes"]),
         ("open files", resource.RLIMIT_NOFILE, _OPEN_FILES),
-        ("core dumps", resource.RLIMIT_CORE, 0),
+        ("core dumps", resource.RLIMIT_CORE, 1),  # with 0 a program of the machine's would still be given the dump
     )
     in_force = {name for name, which, value in limits if _set_limit(name, which, value, lacking)}
     if config["processes"] is not None and _processes_are_counted(lacking):
@@ -138,7 +150,7 @@ def _set_limit(name: str, which: int, value: int, lacking: dict[str, str]) -> bo
 
 def _processes_are_counted(lacking: dict[str, str]) -> bool:
     """Whether the kernel holds us to a number of processes: it does not do so for root. Tried rather than guessed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
     resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
     try:
         child = os.fork()
@@ -147,6 +159,7 @@ def _processes_are_counted(lacking: dict[str, str]) -> bool:
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
+    resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
     lacking["process-limit"] = "the kernel does not count the processes of root, and there is no control group for it"
     return False
 
@@ -184,12 +197,18 @@ def _answer(status_fd: int, answer: dict[str, Any]) -> None:
         os.write(status_fd, json.dumps(answer).encode() + b"\n")
 
 
-def _read_all(descriptor: int) -> bytes:
-    """All that comes before the end; `null` in JSON for nothing."""
+def _line(descriptor: int) -> bytes:
+    """The line that comes; `null` in JSON if it does not, or not whole.
+
+    The end of the pipe says nothing: a copy of the agent's process may hold the other side.
+    """
     found = b""
-    while block := os.read(descriptor, 65536):
+    while not found.endswith(b"\n"):
+        block = os.read(descriptor, 65536)
+        if not block:
+            return b"null"
         found += block
-    return found or b"null"
+    return found
 
 
 def _supervise(config_fd: int, status_fd: int, report_fd: int, life_fd: int) -> NoReturn:

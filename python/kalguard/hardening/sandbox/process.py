@@ -20,7 +20,7 @@ import msgspec
 from kalguard.errors import SandboxError
 
 _BLOCK = 64 * 1024
-_ENDING_SECONDS = 10
+_SETTING_UP_SECONDS = _ENDING_SECONDS = 10
 _SHELL_SIGNALS = range(129, 193)  # exit codes by which bubblewrap says which signal ended a command
 
 
@@ -68,14 +68,14 @@ class Pipes:
 class Process:
     """What `command` gives for the pipes, started; `supervised` by our own supervisor rather than by bubblewrap."""
 
-    def __init__(self, command: Callable[[Pipes], list[str]], *, supervised: bool, has_stdin: bool) -> None:
+    def __init__(self, command: Callable[[Pipes], list[str]], *, supervised: bool) -> None:
         self._pipes = Pipes()
         self._supervised = supervised
         self._init_fd = -1  # of the first process of bubblewrap's namespace: its end is the end of all in it
         try:
             self._popen = subprocess.Popen(  # noqa: S603 the command is what the sandbox is made of
                 command(self._pipes),
-                stdin=subprocess.PIPE if has_stdin else subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # also for no input: a tool of root's could change the modes of /dev/null
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=self._pipes.inherited,
@@ -103,8 +103,9 @@ class Process:
             if self._init_fd >= 0:
                 os.close(self._init_fd)
 
-    def configure(self, config: dict[str, Any], cancel_fd: int, deadline: float) -> dict[str, Any]:
+    def configure(self, config: dict[str, Any], cancel_fd: int) -> dict[str, Any]:
         """Hand the launcher its configuration when it is there, and give its answer. Raises `NotSetUp`."""
+        deadline = time.monotonic() + _SETTING_UP_SECONDS
         status = _Lines(self._pipes.status_read, cancel_fd, deadline)
         # Only now bubblewrap has seen to it that nothing outlives the agent: what was not told anything does nothing.
         if status.next() != b"ready":
@@ -114,7 +115,7 @@ class Process:
             self._init_fd = os.pidfd_open(first["child-pid"])
         try:
             with open(self._pipes.config_write, "wb", closefd=False) as stream:
-                stream.write(json.dumps(config).encode())
+                stream.write(json.dumps(config).encode() + b"\n")
         except BrokenPipeError:
             raise SandboxError(f"the launcher failed: {self._complaint()}") from None
         self._pipes.close("config_write")
@@ -205,7 +206,7 @@ class _Lines:
             if self._cancel_fd in ready:
                 raise InterruptedError
             if not ready:
-                raise SandboxError("the sandbox was not set up within the time of the tool")
+                raise SandboxError("the sandbox was not set up in time")
             block = os.read(self._descriptor, _BLOCK)
             if not block:
                 return b""
@@ -227,6 +228,9 @@ class _Streams:
                 os.set_blocking(stream.fileno(), False)
                 event = selectors.EVENT_WRITE if name == "stdin" else selectors.EVENT_READ
                 self.selector.register(stream, event, name)
+
+        if not stdin and popen.stdin is not None:
+            self._close(self.selector.get_key(popen.stdin))
 
     def move(self, key: selectors.SelectorKey) -> None:
         """Write or read some bytes."""

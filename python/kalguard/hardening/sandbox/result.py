@@ -10,7 +10,7 @@ class SandboxResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Exactly one of `exit_code` and `signal` (its number) is there. `timed_out`: it was ended after its time.
     `truncated`: it was ended when it had written more than it may; what it wrote before is there. `duration_seconds`
-    is real time, with start and end.
+    is real time, from the start of the command.
     """
 
     exit_code: int | None

@@ -27,7 +27,8 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     `write` are further files and folders; links in these paths are followed, and the tool sees them where they lead to.
     `env` holds the only variables it has. `network` lets it use the machine's network as the agent can.
 
-    `timeout_seconds` is real time with the start; `cpu_seconds` is per process, unless given the timeout rounded up.
+    `timeout_seconds` is real time from the start of the command; `cpu_seconds` is per process, unless given the timeout
+    rounded up.
     `memory_bytes` is address space per process, and memory for all together where there is a control group.
     `processes` counts threads too. `file_size_bytes` is for each file, for /tmp and for /dev/shm. `output_bytes` is for
     standard output and standard error each: who writes more is ended.

@@ -12,6 +12,7 @@ from kalguard.hardening.sandbox import view
 from kalguard.hardening.sandbox.calls import programs
 from kalguard.hardening.sandbox.cancellation import Cancellation
 from kalguard.hardening.sandbox.cgroup import ControlGroup
+from kalguard.hardening.sandbox.devices import DeviceNodes
 from kalguard.hardening.sandbox.process import NotSetUp, Pipes, Process
 from kalguard.hardening.sandbox.protections import Protection
 from kalguard.hardening.sandbox.result import SandboxResult
@@ -35,7 +36,6 @@ def supervise(rules: "Sandbox", command: list[str], stdin: bytes, cancellation: 
 
 class _Run:
     def __init__(self, rules: "Sandbox", command: list[str], stdin: bytes, cancel_fd: int) -> None:
-        self._started = time.monotonic()
         self._rules, self._command, self._stdin, self._cancel_fd = rules, command, stdin, cancel_fd
         read, write = [os.fspath(path) for path in rules.read], [os.fspath(path) for path in rules.write]
         self._seen = view.folders(os.fspath(rules.cwd), read, write)
@@ -60,31 +60,41 @@ class _Run:
             raise SandboxError(f"the sandbox could not be set up: {error}") from None
 
     def _in_group(self, bwrap: str | None) -> SandboxResult:
+        try:
+            devices = None if bwrap is None else DeviceNodes()
+        except OSError as error:
+            raise NotSetUp(error.strerror or str(error)) from None
         group = ControlGroup(self._rules.memory_bytes, self._rules.processes + _IN_ALL)
         try:
-            return self._run(bwrap, group)
+            before = [] if bwrap is None or devices is None else [bwrap, *self._mounts(devices)]
+            return self._run(before, group)
         finally:
             group.remove()
+            if devices is not None:
+                devices.remove()
 
-    def _run(self, bwrap: str | None, group: ControlGroup) -> SandboxResult:
-        rules, assured = self._rules, self._assured(by_bwrap=bwrap is not None) | group.protections
-        launcher, packages = view.launcher(inside=bwrap is not None)
-        before = (
-            [] if bwrap is None else [bwrap, *view.mounts(self._seen, rules.file_size_bytes, network=rules.network)]
-        )
+    def _mounts(self, devices: DeviceNodes) -> list[str]:
+        rules = self._rules
+        return view.mounts(self._seen, devices.arguments, rules.file_size_bytes, network=rules.network)
+
+    def _run(self, before: list[str], group: ControlGroup) -> SandboxResult:
+        """Run it with the launcher after the command `before`, bubblewrap; if that is empty, with the supervisor."""
+        by_bwrap = bool(before)
+        assured = self._assured(by_bwrap=by_bwrap) | group.protections
+        launcher, packages = view.launcher(inside=by_bwrap)
         process = Process(
             lambda pipes: group.entering(_command(before, launcher, pipes)),
-            supervised=bwrap is None,
-            has_stdin=bool(self._stdin),
+            supervised=not by_bwrap,
         )
-        deadline = self._started + rules.timeout_seconds
         with process:
-            answer = process.configure(self._config(bwrap is not None, packages, assured), self._cancel_fd, deadline)
+            answer = process.configure(self._config(by_bwrap, packages, assured), self._cancel_fd)
+            started = time.monotonic()
             if "missing" in answer:
                 raise _refusal({Protection(name): why for name, why in answer["missing"].items()})
             if "error" in answer:
                 raise SandboxError(f"`{self._command[0]}` cannot be started: {answer['error']}")
-            ended = process.wait(self._stdin, rules.output_bytes, self._cancel_fd, deadline)
+            deadline = started + self._rules.timeout_seconds
+            ended = process.wait(self._stdin, self._rules.output_bytes, self._cancel_fd, deadline)
         return SandboxResult(
             exit_code=ended.status if ended.status >= 0 else None,
             signal=-ended.status if ended.status < 0 else None,
@@ -92,7 +102,7 @@ class _Run:
             truncated=ended.truncated,
             stdout=ended.stdout,
             stderr=ended.stderr,
-            duration_seconds=time.monotonic() - self._started,
+            duration_seconds=time.monotonic() - started,
             protections=frozenset(assured | {Protection(name) for name in set(answer["inForce"]) & set(Protection)}),
         )
 
@@ -109,7 +119,7 @@ class _Run:
     def _config(self, by_bwrap: bool, packages: str, assured: set[Protection]) -> dict[str, Any]:
         """What the launcher is told."""
         rules = self._rules
-        found, why_not = _programs(internet=by_bwrap or rules.network)
+        found, why_not = _programs(internet=by_bwrap or rules.network, mounts=by_bwrap)
         no_network = [] if by_bwrap or rules.network else [Protection.NO_NETWORK]
         return {
             "command": self._command,
@@ -132,10 +142,10 @@ class _Run:
         }
 
 
-def _programs(*, internet: bool) -> tuple[list[str], str]:
+def _programs(*, internet: bool, mounts: bool) -> tuple[list[str], str]:
     """The programs that deny system calls, for JSON; or why there are none."""
     try:
-        return [base64.b64encode(program).decode() for program in programs(internet=internet)], ""
+        return [base64.b64encode(program).decode() for program in programs(internet=internet, mounts=mounts)], ""
     except (ImportError, NotImplementedError, OSError) as error:
         return [], str(error)
 

@@ -9,6 +9,7 @@ import msgspec
 
 import kalguard
 from kalguard.errors import SandboxError
+from kalguard.hardening.sandbox.devices import DEVICES
 
 # Programs and libraries.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -46,6 +47,9 @@ def folders(cwd: str, read: list[str], write: list[str]) -> Folders:
     for paths, writable in ((read, False), ([cwd], False), (write, True)):
         for path in paths:
             found[_real(path)] = writable or found.get(_real(path), False)
+    for own in (str(_package()), _python()):
+        if any(writable and (own == path or own.startswith(f"{path}/")) for path, writable in found.items()):
+            raise SandboxError(f"write: a tool could change `{own}`, which keeps it in the sandbox")
     if not os.path.isdir(cwd):
         raise SandboxError(f"cwd: `{cwd}` is not a folder")
     return Folders(_real(cwd), tuple(sorted(found.items(), key=lambda item: item[0].count("/"))))
@@ -61,7 +65,7 @@ def _real(path: str) -> str:
     return real
 
 
-def mounts(seen: Folders, room_bytes: int, *, network: bool) -> list[str]:
+def mounts(seen: Folders, devices: list[str], room_bytes: int, *, network: bool) -> list[str]:
     """Arguments of bubblewrap: namespaces of its own, and of files only what is named here."""
     arguments = ["--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
     arguments += [] if network else ["--unshare-net"]
@@ -74,7 +78,7 @@ def mounts(seen: Folders, room_bytes: int, *, network: bool) -> list[str]:
             arguments += ["--ro-bind-try", path, path]
     for path in _etc(network=network):
         arguments += ["--ro-bind-try", path, path]
-    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--proc", "/proc", "--dev", "/dev", *devices]
     for path in ("/tmp", "/dev/shm"):  # noqa: S108 its own
         arguments += ["--perms", "1777", "--size", str(room_bytes), "--tmpfs", path]
     for path in _interpreter():
@@ -91,7 +95,7 @@ def access(seen: Folders, *, network: bool, own_tmp: bool) -> list[tuple[str, tu
     With `own_tmp` /tmp, /dev and /proc are the sandbox's own. Some paths may not be there.
     """
     rules: list[tuple[str, tuple[str, ...]]] = [(path, _LOOK) for path in (*_SYSTEM, *_etc(network=network))]
-    rules += [(f"/dev/{name}", ("read", "write")) for name in ("null", "zero", "full", "random", "urandom", "tty")]
+    rules += [(path, ("read", "write")) for path in (f"/dev/{name}" for name in DEVICES)]
     if own_tmp:
         rules += [("/tmp", _CHANGE), ("/dev/shm", _CHANGE), ("/proc", ("read",)), ("/dev", ("read",))]  # noqa: S108
     rules += [(path, _CHANGE if writable else _LOOK) for path, writable in seen.shown]
