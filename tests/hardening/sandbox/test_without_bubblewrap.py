@@ -95,20 +95,34 @@ def test_root_s_capabilities_are_gone(tmp_path: Path) -> None:
 
 
 def test_there_is_no_network_of_any_kind(tmp_path: Path) -> None:
-    tries = [f"socket.socket({family}, {kind})" for family in (2, 10, 16, 17, 40) for kind in (1, 2)]
+    tries = [f"socket.socket({family}, {kind})" for family in (1, 2, 10, 16, 17, 40) for kind in (1, 2)]
     assert set(plain(tmp_path).run(python(TRIES, *tries)).stdout.decode().split()) == {"PermissionError"}
-    name = f"\0kalguard-test-{os.getpid()}"
-    with socket.create_server(("127.0.0.1", free_port())) as listener, socket.socket(socket.AF_UNIX) as abstract:
-        abstract.bind(name)
-        abstract.listen()
-        tries = [
-            f"socket.create_connection({listener.getsockname()!r}, 2).close()",
-            f"socket.socket(socket.AF_UNIX).connect({name!r})",
-        ]
-        offline = plain(tmp_path).run(python(TRIES, *tries)).stdout.decode().split()
+    with socket.create_server(("127.0.0.1", free_port())) as listener:
+        tries = [f"socket.create_connection({listener.getsockname()!r}, 2).close()", "socket.socketpair()[0].close()"]
         online = plain(tmp_path, network=True).run(python(TRIES, *tries)).stdout.decode().split()
-    assert offline == ["PermissionError", "PermissionError"]
-    assert online == ["None", "PermissionError"]
+    assert online == ["None", "None"]
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_sockets_that_have_a_path_cannot_be_reached(tmp_path: Path, *, network: bool) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        connect = f"socket.socket(socket.AF_UNIX).connect({str(tmp_path / 'socket')!r})"
+        result = plain(tmp_path, network=network).run(python(TRIES, connect))
+    assert result.stdout == b"PermissionError\n"
+
+
+def test_limits_and_priorities_of_the_agent_stay(tmp_path: Path) -> None:
+    tries = [
+        f"__import__('resource').prlimit({os.getpid()}, 7, (9, 9))",
+        f"os.sched_setaffinity({os.getpid()}, [0])",
+        f"os.setpriority(os.PRIO_PROCESS, {os.getpid()}, 5)",
+        f"os.setpriority(os.PRIO_USER, {os.getuid()}, 5)",
+    ]
+    assert plain(tmp_path).run(python(TRIES, *tries)).stdout.decode().split() == ["PermissionError"] * len(tries)
+    own = plain(tmp_path).run(python(TRIES, "os.nice(1)", "__import__('resource').getrlimit(7)[0]"))
+    assert own.stdout == f"{os.getpriority(os.PRIO_PROCESS, 0) + 1}\n256\n".encode()
 
 
 def test_signals_time_and_orphans(tmp_path: Path) -> None:

@@ -36,30 +36,39 @@ _SET_ID_BITS = (0o4000, 0o2000)
 _MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "fchmodat2": 2, "mknod": 1, "mknodat": 2, "creat": 1}
 _MAKING_MODES = {"open": 2, "openat": 3}
 _MAKING_FLAGS = (0o100, 0o20000000)
-# What Landlock does not guard: without mounts in the way, files that cannot be opened can still be changed thus.
-_OWNERSHIP = ["chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat"]
-_OWNERSHIP += ["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]
+# What is left to be closed without namespaces, since Landlock does not guard it. Owners and modes of files that cannot
+# be opened:
+_UNGUARDED = ["chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat"]
+_UNGUARDED += ["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]
+# memory and messages by number,
+_UNGUARDED += ["shmat", "shmctl", "semget", "semop", "semtimedop", "semctl", "msgget", "msgsnd", "msgrcv", "msgctl"]
+_UNGUARDED += ["mq_open", "mq_unlink"]
+# limits and priorities of other processes: by who is named, where nobody is oneself.
+_UNGUARDED += ["ioprio_set"]
+_OF_OTHERS = {"prlimit64": 0, "sched_setaffinity": 0, "sched_setscheduler": 0, "sched_setparam": 0, "sched_setattr": 0}
+_OF_OTHERS |= {"setpriority": 1}
+_PRIO_USER = 2
 _ONLY_X86 = {"chmod", "mknod", "creat", "open", "chown", "lchown", "iopl", "ioperm", "modify_ldt"}
 _LOW = 0xFFFFFFFF  # the kernel looks at these bits of the argument alone
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
-_ALLOWED_FAMILIES = (_UNIX, _INET, _INET6, _NETLINK)
 _FAMILIES = range(64)  # of sockets, with room for new ones
 
 
 @cache
-def programs(*, internet: bool, mounts: bool) -> tuple[bytes, ...]:
+def programs(*, internet: bool, namespaces: bool) -> tuple[bytes, ...]:
     """Programs for the kernel, to be installed one after the other.
 
-    Without `internet` there are no sockets but Unix ones, with it none of families that no namespace holds (such as
-    vsock, which reaches the host of a virtual machine). With `mounts` the tool sees files through mounts of its own;
-    without, owners and modes of files cannot be changed. Raises `NotImplementedError` or `OSError` where the programs
-    cannot be had.
+    With `internet` there are sockets for it. Sockets of families that no namespace holds (such as vsock, which reaches
+    the host of a virtual machine) are never there, and Unix ones only with `namespaces`, where those of the machine
+    have no path; `socketpair` is. Raises `NotImplementedError` or `OSError` where the programs cannot be had.
     """
     from kalguard._core import seccomp_program
 
     machine = platform.machine()
-    denied: list[_Call] = [(name, []) for name in (*_DENIED, *([] if mounts else _OWNERSHIP))]
-    denied += [*_conditions(_ALLOWED_FAMILIES if internet else (_UNIX,)), *_modes()]
+    denied: list[_Call] = [(name, []) for name in (*_DENIED, *([] if namespaces else _UNGUARDED))]
+    families = [_UNIX] if namespaces else []
+    denied += [*_conditions(families + ([_INET, _INET6, _NETLINK] if internet else [])), *_modes()]
+    denied += [] if namespaces else _naming_others()
     whole = {name for name, conditions in denied if not conditions}
     here = [
         (name, conditions)
@@ -74,7 +83,7 @@ def programs(*, internet: bool, mounts: bool) -> tuple[bytes, ...]:
     )
 
 
-def _conditions(families: tuple[int, ...]) -> Iterator[_Call]:
+def _conditions(families: list[int]) -> Iterator[_Call]:
     """Calls that are denied for some arguments: terminals, namespaces, sockets of all families but these."""
     yield from (("ioctl", [(1, _LOW, request)]) for request in _IOCTLS)
     yield from (("clone", [(0, flag, flag)]) for flag in _CLONE_FLAGS)
@@ -87,3 +96,10 @@ def _modes() -> Iterator[_Call]:
         yield from ((name, [(place, bit, bit)]) for name, place in _MODES.items())
         for flag in _MAKING_FLAGS:
             yield from ((name, [(place - 1, flag, flag), (place, bit, bit)]) for name, place in _MAKING_MODES.items())
+
+
+def _naming_others() -> Iterator[_Call]:
+    """Calls that name another process: any bit of the number is set."""
+    for name, place in _OF_OTHERS.items():
+        yield from ((name, [(place, 1 << bit, 1 << bit)]) for bit in range(32))
+    yield "setpriority", [(0, _LOW, _PRIO_USER)]

@@ -169,15 +169,15 @@ def _restrict(core: Any, config: dict[str, Any], lacking: dict[str, str]) -> set
     abi = core.landlock_abi()
     if abi < config["leastLandlock"]:
         lacking["landlock"] = f"the kernel has {f'version {abi} of it' if abi else 'none'}"
-        lacking["no-host-peers"] = "the kernel's Landlock cannot do it"
+        lacking |= dict.fromkeys(config["scopesGive"], "it needs a newer Landlock")
         return set()
     rules = [(path, rights) for path, rights in config["access"] if os.path.exists(path)]
     found = core.restrict_access(rules, bind=None, connect=None, scopes=("abstract_sockets", "signals"))
     in_force = {"landlock"} if found["files"] != "none" else set()
     if all(found[scope] == "full" for scope in config["scopes"]):
-        in_force.add("no-host-peers")
+        in_force |= set(config["scopesGive"])
     else:
-        lacking["no-host-peers"] = f"the kernel's Landlock (version {abi}) cannot do it"
+        lacking |= dict.fromkeys(config["scopesGive"], f"the kernel's Landlock (version {abi}) cannot do it")
     return in_force
 
 

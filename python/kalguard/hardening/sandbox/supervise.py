@@ -109,17 +109,15 @@ class _Run:
     def _assured(self, *, by_bwrap: bool) -> set[Protection]:
         """What holds without the launcher's doing."""
         found = {Protection.TIMEOUT, Protection.OUTPUT_LIMIT, Protection.ENVIRONMENT}
-        if sys.platform.startswith("linux"):
-            found.add(Protection.PROCESS_TREE)
         if by_bwrap:
-            found |= {Protection.NAMESPACES, Protection.NO_NEW_PRIVILEGES}
+            found |= {Protection.NAMESPACES, Protection.PROCESS_TREE, Protection.NO_NEW_PRIVILEGES}
             found |= set() if self._rules.network else {Protection.NO_NETWORK, Protection.NO_HOST_PEERS}
         return found
 
     def _config(self, by_bwrap: bool, packages: str, assured: set[Protection]) -> dict[str, Any]:
         """What the launcher is told."""
         rules = self._rules
-        found, why_not = _programs(internet=by_bwrap or rules.network, mounts=by_bwrap)
+        found, why_not = _programs(internet=by_bwrap or rules.network, namespaces=by_bwrap)
         no_network = [] if by_bwrap or rules.network else [Protection.NO_NETWORK]
         return {
             "command": self._command,
@@ -130,6 +128,8 @@ class _Run:
             "access": view.access(self._seen, network=rules.network, own_tmp=by_bwrap),
             # Without mounts in the way, files could be emptied against the rules of older versions.
             "leastLandlock": 1 if by_bwrap else _LANDLOCK_WITH_TRUNCATION,
+            # Who cannot signal the supervisor cannot keep it from ending all.
+            "scopesGive": [Protection.NO_HOST_PEERS, *([] if by_bwrap else [Protection.PROCESS_TREE])],
             "scopes": ["abstract_sockets"] if by_bwrap else ["abstract_sockets", "signals"],
             "programs": found,
             "programsGive": [Protection.SECCOMP, *no_network],
@@ -142,10 +142,12 @@ class _Run:
         }
 
 
-def _programs(*, internet: bool, mounts: bool) -> tuple[list[str], str]:
+def _programs(*, internet: bool, namespaces: bool) -> tuple[list[str], str]:
     """The programs that deny system calls, for JSON; or why there are none."""
     try:
-        return [base64.b64encode(program).decode() for program in programs(internet=internet, mounts=mounts)], ""
+        return [
+            base64.b64encode(program).decode() for program in programs(internet=internet, namespaces=namespaces)
+        ], ""
     except (ImportError, NotImplementedError, OSError) as error:
         return [], str(error)
 

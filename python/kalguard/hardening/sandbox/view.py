@@ -98,6 +98,7 @@ def access(seen: Folders, *, network: bool, own_tmp: bool) -> list[tuple[str, tu
     rules += [(path, ("read", "write")) for path in (f"/dev/{name}" for name in DEVICES)]
     if own_tmp:
         rules += [("/tmp", _CHANGE), ("/dev/shm", _CHANGE), ("/proc", ("read",)), ("/dev", ("read",))]  # noqa: S108
+        rules += [("/dev/pts", ("read", "write", "ioctl"))]
     rules += [(path, _CHANGE if writable else _LOOK) for path, writable in seen.shown]
     return rules
 
