@@ -119,10 +119,10 @@ Sandbox(**json.loads(sys.argv[1])).run(sys.argv[2:])
 """
 
 
-def agent(folder: Path, tool: list[str], **rules: object) -> subprocess.Popen[bytes]:
+def agent(folder: Path, tool: list[str], *, name: str = "work", **rules: object) -> subprocess.Popen[bytes]:
     """A process that runs a tool for ten minutes."""
-    (folder / "work").mkdir()
-    given = {"cwd": str(folder / "work"), "read": [PREFIX], "bwrap": str(BWRAP), "timeout_seconds": 600, **rules}
+    (folder / name).mkdir(parents=True)
+    given = {"cwd": str(folder / name), "read": [PREFIX], "bwrap": str(BWRAP), "timeout_seconds": 600, **rules}
     return subprocess.Popen(
         [sys.executable, "-c", AGENT, json.dumps(given), *tool],
         stderr=subprocess.DEVNULL,
@@ -138,3 +138,16 @@ def test_an_agent_that_is_killed_leaves_nothing_behind(tmp_path: Path, number: s
     process.send_signal(number)
     assert process.wait(10) == -number
     wait_until_gone(mark)
+
+
+def test_an_agent_that_is_killed_while_it_sets_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = str(tmp_path / "work")  # among the arguments of all that is started
+    for attempt in range(6):
+        process = agent(tmp_path, python(IGNORES_ALL), name=f"work/{attempt}")
+        deadline = time.monotonic() + 20
+        while len(alive(folder)) < 2 and time.monotonic() < deadline:
+            pass  # no longer than it takes until there is something besides the agent
+        time.sleep(attempt * 0.004)
+        process.kill()
+        process.wait(10)
+    wait_until_gone(folder)

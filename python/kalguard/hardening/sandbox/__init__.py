@@ -1,8 +1,8 @@
 """Runs a tool as a command that can do little harm. In the agent's process; needs the extension, not the server.
 
-The path of a run: `rules.py` (what is asked for) -> `supervise.py` (starts it, reads it, ends it) -> bubblewrap with
-the arguments of `view.py`, or without it the supervisor in `launch.py` -> the launcher in `launch.py`, inside, which
-takes the last rights away and becomes the command.
+The path of a run: `rules.py` (what is asked for) -> `supervise.py` (starts it, reads it, ends it) -> the
+supervisor in `launch.py` -> bubblewrap with the arguments of `view.py`, where there is one -> the launcher in
+`launch.py`, inside, which takes the last rights away and becomes the command.
 
 INVARIANT: the command starts only when all that is demanded is in force, and nothing of it is alive when a run returns.
 

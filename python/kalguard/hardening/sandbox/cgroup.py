@@ -60,6 +60,11 @@ class ControlGroup:
             found = {"memory": Protection.MEMORY_TOTAL, "pids": Protection.PROCESS_LIMIT}[controller]
             self.protections.add(found)
 
+    @property
+    def folders(self) -> list[str]:
+        """What is to be removed when the run is over."""
+        return [str(folder) for folder in self._folders]
+
     def entering(self, command: list[str]) -> list[str]:
         """The command, such that it and all that it starts are in the group."""
         if not self._folders:

@@ -45,6 +45,11 @@ class DeviceNodes:
         with open(folder / "null", "wb"):  # fails in a folder without devices
             pass
 
+    @property
+    def folders(self) -> list[str]:
+        """What is to be removed when the run is over."""
+        return [] if self._folder is None else [str(self._folder)]
+
     def remove(self) -> None:
         """Remove them. Those of a tool that still runs go with it."""
         self.arguments = []

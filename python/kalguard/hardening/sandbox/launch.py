@@ -2,8 +2,10 @@
 
 Started as a script by a bare interpreter (`python -I -S`), inside of what bubblewrap has set up, with the numbers of
 pipes as arguments. It says `ready` on the status pipe, reads what to do from the configuration pipe, says there in one
-line of JSON what is in force or why nothing is run, and is replaced by the command. Without bubblewrap it is
-started as the supervisor, which has a launcher as its child and ends all that comes of it.
+line of JSON what is in force or why nothing is run, and is replaced by the command.
+
+The same script is the supervisor, between the agent and all that: it ends everything when the command has ended or the
+agent is gone, whatever the moment. Bubblewrap alone leaves a process behind if the agent dies while it sets things up.
 
 It must not start the command with fewer protections than are demanded. It imports nothing of ours but `_core`.
 """
@@ -24,15 +26,16 @@ _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 24, 36, 38
 _CAPABILITIES_3 = 0x20080522  # version of the call: two sets of 32 bits
 _OPEN_FILES = 256
 _POLL_MILLISECONDS = 100
+_LEAVING_SECONDS = 2
 
 
 def main() -> None:
     """Be the launcher, or the supervisor of one."""
-    role, *numbers = sys.argv[1:]
-    descriptors = [int(number) for number in numbers]
+    role, first, second, *rest = sys.argv[1:]
     if role == "supervise":
-        _supervise(*descriptors)
-    _launch(*descriptors)
+        removed, command = json.loads(rest[0]), rest[1:]
+        _supervise(int(first), int(second), removed, command)
+    _launch(int(first), int(second))
 
 
 def _launch(config_fd: int, status_fd: int) -> NoReturn:
@@ -43,8 +46,7 @@ def _launch(config_fd: int, status_fd: int) -> NoReturn:
     if not config:
         os._exit(1)  # the agent is gone
     # Nothing but the standard streams is left for the command; the status pipe closes by itself.
-    os.closerange(3, status_fd)
-    os.closerange(status_fd + 1, os.sysconf("SC_OPEN_MAX"))
+    _close_all_but(0, 1, 2, status_fd)
     try:
         in_force, lacking = _confine(config)
         missing = {name: lacking.get(name, "not available") for name in config["required"] if name not in in_force}
@@ -192,6 +194,13 @@ def _deny_calls(core: Any, config: dict[str, Any], lacking: dict[str, str]) -> s
     return set(config["programsGive"]) if config["programs"] else set()
 
 
+def _close_all_but(*kept: int) -> None:
+    beyond = [*sorted(kept), max(*kept, os.sysconf("SC_OPEN_MAX"))]
+    for first, last in zip([-1, *beyond], beyond, strict=False):
+        if first + 1 < last:  # of an empty range from 0 the interpreter makes all
+            os.closerange(first + 1, last)
+
+
 def _answer(status_fd: int, answer: dict[str, Any]) -> None:
     with suppress(OSError):
         os.write(status_fd, json.dumps(answer).encode() + b"\n")
@@ -211,26 +220,48 @@ def _line(descriptor: int) -> bytes:
     return found
 
 
-def _supervise(config_fd: int, status_fd: int, report_fd: int, life_fd: int) -> NoReturn:
-    """Start a launcher, and end all that came of it when its command has ended or the agent lets go of `life_fd`.
+def _supervise(report_fd: int, life_fd: int, removed: list[str], command: list[str]) -> NoReturn:
+    """Start a command, and end all that came of it when it has ended or the agent lets go of `life_fd`.
 
-    Says on the report pipe how the command ended, when nothing of it is left.
+    Then removes the folders `removed`, and says on the report pipe how the command ended, when nothing of it is left.
     """
     if sys.platform.startswith("linux"):
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for descriptor in (report_fd, life_fd):
+        os.set_inheritable(descriptor, False)
     child = os.fork()
     if child == 0:
-        os.close(report_fd)
-        os.close(life_fd)
         os.setsid()
-        _launch(config_fd, status_fd)
-    for descriptor in (config_fd, status_fd, 0, 1, 2):
-        os.close(descriptor)
+        try:
+            os.execv(command[0], command)  # noqa: S606 no shell is what is wanted
+        except OSError as error:
+            os.write(2, f"`{command[0]}`: {error.strerror}".encode())
+            os._exit(1)
+    _close_all_but(report_fd, life_fd)
     status = _wait(child, life_fd)
     _end_all(child)
+    for folder in removed:
+        _remove(folder)
     if status is not None:
-        _answer(report_fd, {"exit-code": os.waitstatus_to_exitcode(status)})
+        _answer(report_fd, {"exitCode": os.waitstatus_to_exitcode(status)})
     os._exit(0)
+
+
+def _remove(folder: str) -> None:
+    """Remove a control group, which those who have ended may not have left yet, or a folder with files."""
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if not folder.startswith("/sys/"):
+                for name in os.listdir(folder):
+                    os.unlink(os.path.join(folder, name))
+            os.rmdir(folder)
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.002)
+        else:
+            return
 
 
 def _wait(child: int, life_fd: int) -> int | None:

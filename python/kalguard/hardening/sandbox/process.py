@@ -41,7 +41,7 @@ class Ended(msgspec.Struct, frozen=True):
 class Pipes:
     """Pipes between the agent and what it starts, none of them with the number of a standard stream.
 
-    `config` and `status` are the launcher's, `report` says how the command ended, and the supervisor ends all when
+    `config` and `status` are the launcher's. On `report` the supervisor says how the command ended; it ends all when
     nobody holds `life` any more.
     """
 
@@ -66,12 +66,11 @@ class Pipes:
 
 
 class Process:
-    """What `command` gives for the pipes, started; `supervised` by our own supervisor rather than by bubblewrap."""
+    """What `command` gives for the pipes, started; `tells_signals_as_shells_do`: by exit codes, as bubblewrap does."""
 
-    def __init__(self, command: Callable[[Pipes], list[str]], *, supervised: bool) -> None:
+    def __init__(self, command: Callable[[Pipes], list[str]], *, tells_signals_as_shells_do: bool) -> None:
         self._pipes = Pipes()
-        self._supervised = supervised
-        self._init_fd = -1  # of the first process of bubblewrap's namespace: its end is the end of all in it
+        self._signal_codes = _SHELL_SIGNALS if tells_signals_as_shells_do else range(0)
         try:
             self._popen = subprocess.Popen(  # noqa: S603 the command is what the sandbox is made of
                 command(self._pipes),
@@ -100,19 +99,13 @@ class Process:
                     with suppress(OSError):  # input that was not wanted
                         stream.close()
             self._pipes.close()
-            if self._init_fd >= 0:
-                os.close(self._init_fd)
 
     def configure(self, config: dict[str, Any], cancel_fd: int) -> dict[str, Any]:
         """Hand the launcher its configuration when it is there, and give its answer. Raises `NotSetUp`."""
         deadline = time.monotonic() + _SETTING_UP_SECONDS
         status = _Lines(self._pipes.status_read, cancel_fd, deadline)
-        # Only now bubblewrap has seen to it that nothing outlives the agent: what was not told anything does nothing.
         if status.next() != b"ready":
             raise NotSetUp(self._complaint())
-        if not self._supervised:
-            first = json.loads(_Lines(self._pipes.report_read, cancel_fd, deadline).next() or b"{}")
-            self._init_fd = os.pidfd_open(first["child-pid"])
         try:
             with open(self._pipes.config_write, "wb", closefd=False) as stream:
                 stream.write(json.dumps(config).encode() + b"\n")
@@ -143,7 +136,7 @@ class Process:
                         report += block
                         status = self._status(report)
                     else:
-                        status = -signal.SIGKILL  # who would have told has been killed
+                        status = -signal.SIGKILL  # the supervisor has been killed
             if status is not None:
                 streams.take_the_rest()
         return Ended(
@@ -156,10 +149,10 @@ class Process:
 
     def _status(self, report: bytes) -> int | None:
         """What the report says so far."""
-        for line in report.splitlines():
-            if line.endswith(b"}") and (code := json.loads(line).get("exit-code")) is not None:
-                return 128 - code if not self._supervised and code in _SHELL_SIGNALS else int(code)
-        return None
+        if not report.endswith(b"\n"):
+            return None
+        code = int(json.loads(report)["exitCode"])
+        return 128 - code if code in self._signal_codes else code
 
     def _complaint(self) -> str:
         """What was said before anything of the tool's could be started."""
@@ -173,22 +166,12 @@ class Process:
         return text.removeprefix("bwrap: ")[-500:] or "it ended at once"
 
     def _end(self) -> None:
-        """Kill all and wait for it. Raises `SandboxError` if that takes too long."""
+        """Have the supervisor kill all, and wait for it. Raises `SandboxError` if that takes too long."""
         self._pipes.close("life_write", "config_write")
-        if not self._supervised:
-            if self._init_fd >= 0:
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
-            self._popen.kill()
         try:
             self._popen.wait(_ENDING_SECONDS)
         except subprocess.TimeoutExpired:
             raise SandboxError("the tool was killed and has not ended") from None
-        if self._init_fd >= 0:
-            waiting = select.poll()
-            waiting.register(self._init_fd, select.POLLIN)
-            if not waiting.poll(_ENDING_SECONDS * 1000):
-                raise SandboxError("the tool was killed and has not ended")
 
 
 class _Lines:

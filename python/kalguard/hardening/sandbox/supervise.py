@@ -1,6 +1,7 @@
 """One run of a command: what it is run under, a refusal where something demanded cannot be had, how it ended."""
 
 import base64
+import json
 import os
 import shutil
 import sys
@@ -66,8 +67,9 @@ class _Run:
             raise NotSetUp(error.strerror or str(error)) from None
         group = ControlGroup(self._rules.memory_bytes, self._rules.processes + _IN_ALL)
         try:
-            before = [] if bwrap is None or devices is None else [bwrap, *self._mounts(devices)]
-            return self._run(before, group)
+            if bwrap is None or devices is None:
+                return self._run([], group, [])
+            return self._run([bwrap, *self._mounts(devices), "--"], group, devices.folders)
         finally:
             group.remove()
             if devices is not None:
@@ -77,15 +79,20 @@ class _Run:
         rules = self._rules
         return view.mounts(self._seen, devices.arguments, rules.file_size_bytes, network=rules.network)
 
-    def _run(self, before: list[str], group: ControlGroup) -> SandboxResult:
-        """Run it with the launcher after the command `before`, bubblewrap; if that is empty, with the supervisor."""
+    def _run(self, before: list[str], group: ControlGroup, removed: list[str]) -> SandboxResult:
+        """Run it with the launcher after the command `before`, bubblewrap, if there is one. `removed` goes with it."""
         by_bwrap = bool(before)
         assured = self._assured(by_bwrap=by_bwrap) | group.protections
         launcher, packages = view.launcher(inside=by_bwrap)
-        process = Process(
-            lambda pipes: group.entering(_command(before, launcher, pipes)),
-            supervised=not by_bwrap,
-        )
+        supervisor, _ = view.launcher(inside=False)
+        removed = [*group.folders, *removed]
+
+        def command(pipes: Pipes) -> list[str]:
+            inner = [*before, *launcher, "launch", str(pipes.config_read), str(pipes.status_write)]
+            ends = [str(pipes.report_write), str(pipes.life_read)]
+            return [*supervisor, "supervise", *ends, json.dumps(removed), *group.entering(inner)]
+
+        process = Process(command, tells_signals_as_shells_do=by_bwrap)
         with process:
             answer = process.configure(self._config(by_bwrap, packages, assured), self._cancel_fd)
             started = time.monotonic()
@@ -150,14 +157,6 @@ def _programs(*, internet: bool, namespaces: bool) -> tuple[list[str], str]:
         ], ""
     except (ImportError, NotImplementedError, OSError) as error:
         return [], str(error)
-
-
-def _command(before: list[str], launcher: list[str], pipes: Pipes) -> list[str]:
-    """The launcher's command, after bubblewrap's or with the supervisor."""
-    own = [str(pipes.config_read), str(pipes.status_write)]
-    if before:
-        return [*before, "--json-status-fd", str(pipes.report_write), "--", *launcher, "launch", *own]
-    return [*launcher, "supervise", *own, str(pipes.report_write), str(pipes.life_read)]
 
 
 def _refusal(missing: dict[Protection, str]) -> SandboxError:
