@@ -3,16 +3,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find rust/core/src rust/audit/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
+SOURCES := $(shell find rust/core/src rust/audit/src rust/confine/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel test lint rust-test python-test services fuzz bench soak train lock clean
+.PHONY: help run build wheel test lint rust-test python-test services trace-syscalls fuzz bench soak train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
 	@echo "make test    lints, types, Rust tests, Python tests (what continuous integration runs)"
 	@echo "make fuzz    bodies and tokens under atheris, SECONDS=600 each (the core: rust/fuzz/README.md)"
-	@echo "make services   a Redis, Prometheus' promtool and bubblewrap for the tests, in .services"
+	@echo "make services   a Redis, Prometheus' promtool, bubblewrap, strace and AppArmor's parser for the tests, in .services"
+	@echo "make trace-syscalls   which system calls the service makes, against the list that it is confined to"
 	@echo "make build   the environment in $(VENV) and the compiled extension"
 	@echo "make wheel   a wheel in dist/"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
@@ -57,7 +58,7 @@ lint: build
 # With the extension among the packages, though it has no tests: so that what they depend on has the features that it was
 # built with, and is not built again.
 rust-test: build
-	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-py --locked --quiet
+	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-confine --package kalguard-py --locked --quiet
 
 # More at a time is quicker, until what has to be in time no longer is.
 PROCESSES ?= 2
@@ -65,7 +66,7 @@ PROCESSES ?= 2
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-services: .services/redis-server .services/promtool .services/bwrap
+services: .services/redis-server .services/promtool .services/bwrap .services/strace .services/apparmor_parser
 
 .services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
@@ -78,6 +79,21 @@ services: .services/redis-server .services/promtool .services/bwrap
 .services/bwrap: tests/fetch_bwrap.sh tests/debian.sh
 	@echo "Fetching bubblewrap for the tests."
 	sh tests/fetch_bwrap.sh
+
+.services/strace: tests/fetch_strace.sh tests/debian.sh
+	@echo "Fetching strace for the tests."
+	sh tests/fetch_strace.sh
+
+.services/apparmor_parser: tests/fetch_apparmor.sh tests/debian.sh
+	@echo "Fetching AppArmor's parser for the tests."
+	sh tests/fetch_apparmor.sh
+
+# Every server that these tests start is traced, which is slow: what fails because it takes too long says nothing.
+TRACED ?= tests/sidecar tests/sdk/test_documents.py tests/deploy
+
+trace-syscalls: build services
+	rm -rf .traces
+	-TRACES=.traces $(BIN)/pytest -p tests.hardening.tracing $(TRACED)
 
 # Atheris is kept out of the environment: only this needs it, and not every Python has a wheel of it.
 SECONDS ?= 600
@@ -110,4 +126,4 @@ lock:
 		--output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf target $(VENV) dist .services .fuzz python/kalguard/*.so
+	rm -rf target $(VENV) dist .services .fuzz .traces python/kalguard/*.so

@@ -286,6 +286,7 @@ def running(
         "token_secret": SECRET,
         "audit_log_path": str(audit_path),
         "drain_seconds": "2",
+        "harden": "true",  # so that whatever the tests ask of a server, it does while it is confined
     }
     log_path = folder / "server.log"
     with log_path.open("wb") as log:

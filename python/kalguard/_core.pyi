@@ -1,4 +1,6 @@
-"""What is done in Rust: scanning prompts, evaluating policies, mediating tool calls, writing the audit log, confining a process.
+"""What is done in Rust: scanning prompts, evaluating policies, mediating tool calls, writing the audit log.
+
+Beside that it confines processes.
 
 Compiled objects (`Scanner`, `PolicySet`, `ToolRegistry`) are immutable and may be shared between threads.
 Building one may raise; asking one never does for any `str` or `bytes` that Python can hand over
@@ -303,7 +305,7 @@ def set_no_new_privs() -> None:
     """Let nothing that this thread starts gain privileges by set-user-ID or file capabilities. Cannot be undone."""
 
 def restrict_access(
-    rules: Sequence[tuple[str, Sequence[Literal["read", "write", "execute", "remove_dirs", "ioctl"]]]],
+    rules: Sequence[tuple[str, Sequence[Literal["read", "list", "write", "execute", "remove_dirs", "ioctl"]]]],
     *,
     bind: Sequence[int] | None,
     connect: Sequence[int] | None,
@@ -312,9 +314,10 @@ def restrict_access(
     """Deny by Landlock, to the calling thread and what it starts from now on, whatever is not named here.
 
     `rules` are paths, each with what may be done with it and with all beneath it: `read` files and list folders;
-    `write`, which is also making, truncating, renaming and removing; `execute`; `remove_dirs`, empty ones; `ioctl` of
-    devices. `bind` and `connect` are the TCP ports that may be used, `None` for any. `scopes` are what is denied with
-    processes that are not confined by this call too. Sets `no_new_privs`. Called again, it takes away more.
+    `list`, folders alone; `write`, which is also making, truncating, renaming and removing; `execute`; `remove_dirs`,
+    empty ones; `ioctl` of devices. `bind` and `connect` are the TCP ports that may be used, `None` for any. `scopes`
+    are what is denied with processes that are not confined by this call too. Sets `no_new_privs`. Called again, it
+    takes away more.
 
     Returns what is in force: `files`, and of `tcp_bind`, `tcp_connect`, `abstract_sockets`, `signals` those that were
     asked for. An old kernel is no error. Raises `FileNotFoundError` for a path that is not there.
@@ -331,8 +334,9 @@ def seccomp_program(
 
     `calls` are names with conditions `(index, mask, value)`, which hold where `argument & mask == value`; all of an
     entry must, and several entries of one name are alternatives. `matched` and `otherwise` are what happens: `kill` the
-    process, `log`, `allow`, or fail with an errno. `arch` is `x86_64` or `aarch64`; a call for another ends the process.
+    process, `log`, `allow`, or fail with an errno. `arch` is `x86_64` or `aarch64`; a call for another, x32 included,
+    ends the process.
     """
 
 def install_seccomp(program: bytes, /) -> None:
-    """Install a filter for all threads and what they start. Sets `no_new_privs`. Of several the strictest answer holds."""
+    """Install a filter for all threads and what they start. Sets `no_new_privs`. Of several the strictest holds."""

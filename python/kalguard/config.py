@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idle_seconds: int
     max_concurrent_checks: int
     max_buffered_bytes: int
+    harden: bool
     token_secret: str | None
     token_jwks_path: str | None
     token_leeway_s: int
@@ -214,6 +215,12 @@ VARIABLES: tuple[Variable, ...] = (
         "a whole number from 5242880 to 999999999",
         _whole(5_242_880, 999_999_999),
         "Bytes of large bodies that a worker process holds at once; what is beyond is refused with 503",
+    ),
+    Variable(
+        "KALGUARD_HARDEN",
+        "false",
+        *_FLAG,
+        "Take from the processes the system calls, files and ports that they do not need, as far as the kernel can",
     ),
     Variable(
         "KALGUARD_TOKEN_SECRET",

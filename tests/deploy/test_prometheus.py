@@ -61,7 +61,7 @@ class _Idle:
 @cache
 def measured() -> dict[str, set[str]]:
     """Every metric as it is scraped, without the suffixes of histograms, with its labels."""
-    return {**measured_of_checks(), **measured_of_cloud()}
+    return {**measured_of_checks(), **measured_of_cloud(), "kalguard_hardening": {"protection"}}
 
 
 def measured_of_cloud() -> dict[str, set[str]]:
@@ -136,6 +136,7 @@ def test_no_label_is_what_an_agent_chooses() -> None:
     assert labels == {
         *("check", "decision", "code", "mode", "cause", "effect", "category", "live", "shadow", "action", "sink"),
         *("result", "limit", "store", "file", "version", "digest", "core_version", "python", "state", "place"),
+        "protection",
     }
 
 
@@ -176,7 +177,7 @@ def test_promtool_finds_nothing_to_say_about_a_scrape(server: Server) -> None:
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
     scraped = {_SUFFIXES.sub("", name) for name in re.findall(r"^(kalguard_\w+)", text, re.MULTILINE)}
     assert scraped <= set(measured())
-    assert {"kalguard_policy_info", "kalguard_checks_total", "kalguard_revoked_tokens"} <= scraped
+    assert {"kalguard_policy_info", "kalguard_checks_total", "kalguard_revoked_tokens", "kalguard_hardening"} <= scraped
 
 
 def test_promtool_finds_nothing_to_say_about_a_scrape_with_a_cloud(tmp_path: Path) -> None:

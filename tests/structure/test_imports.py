@@ -25,7 +25,10 @@ MAY_IMPORT = {
     "toolstore": {"decision.registration", "counters.batches", "counters.redis", "errors"},
     "records": {"wire.audit", "wire.cloud", "wire.codes", "decision.model", "errors", "_core"},
     "sidecar": {"wire", "errors", "config", "decision", "counters", "toolstore", "records", "ledger", "connector"},
-    "hardening": {"_core", "errors"},
+    # Requests are answered alike whether processes are confined or not: one module, with which they start, knows of it.
+    "sidecar.confinement": {"config", "errors", "hardening", "sidecar.traces"},
+    "hardening": {"_core"},
+    "hardening.sandbox": {"_core", "errors"},
     "sdk": {"wire", "errors"},
     "cli": {
         "wire",

@@ -1,4 +1,4 @@
-"""`kalguard`: serve, tokens, policies, tools, patterns, scan, the audit log, the sandbox, configuration.
+"""`kalguard`: serve, tokens, policies, tools, patterns, scan, the audit log, the sandbox, configuration, profiles.
 
 Secrets are read from the environment or from files, never from arguments, which other users of a machine can see.
 """
@@ -13,6 +13,7 @@ from kalguard import config
 from kalguard.cli.audit import audit
 from kalguard.cli.patterns import patterns
 from kalguard.cli.policy import policy
+from kalguard.cli.profile import os_profile, seccomp_profile
 from kalguard.cli.sandbox import sandbox
 from kalguard.cli.scan import scan
 from kalguard.cli.token import token
@@ -30,14 +31,26 @@ def cli() -> None:
     """
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION)
-def sidecar() -> None:
+@click.pass_context
+def sidecar(context: click.Context) -> None:
     """Start the KalGuard server, in the foreground, until SIGTERM or Ctrl-C.
 
     All settings come from KALGUARD_* variables; `kalguard config` shows those in force. Exit codes: 0 after a stop
     that was asked for, 1 if the server failed (a port in use), 2 if the configuration is bad.
     """
+    if context.invoked_subcommand is None:
+        _serve()
+
+
+@cli.command("serve")
+def serve() -> None:
+    """Start the KalGuard server, as kalguard-sidecar does."""
+    _serve()
+
+
+def _serve() -> None:
     from kalguard.sidecar.main import main
 
     main()
@@ -82,7 +95,9 @@ def _as_written(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-cli.add_command(sidecar, "serve")
+sidecar.add_command(seccomp_profile)
+cli.add_command(seccomp_profile)
+cli.add_command(os_profile)
 cli.add_command(token)
 cli.add_command(policy)
 cli.add_command(tools)

@@ -1,1 +1,1 @@
-"""What takes rights away from running processes: from tools that an agent runs."""
+"""Takes from processes what they do not need: from the service itself (`process`), and from tools (`sandbox`)."""

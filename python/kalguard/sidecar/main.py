@@ -13,9 +13,10 @@ import secrets
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from kalguard import config
 from kalguard.config import Settings
@@ -23,6 +24,7 @@ from kalguard.counters.workers import make_table
 from kalguard.errors import ConfigError
 from kalguard.sidecar import traces
 from kalguard.sidecar.audit import signing_key
+from kalguard.sidecar.confinement import confine_main
 from kalguard.sidecar.drain import Drain, drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
 from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, LEDGER, LICENSE, MAIN_PID, STARTED, TOOLS_FILE
@@ -33,6 +35,8 @@ from kalguard.sidecar.tls import CertificateWatch, check_pair
 from kalguard.version import VERSION
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from kalguard.sidecar.connection import Connection
 
 _log = logging.getLogger("kalguard.sidecar")
@@ -47,14 +51,27 @@ def main() -> None:
     """Serve until told to stop. Exits with 1 if a port is taken or the server fails, 2 for a bad configuration."""
     try:
         loaded = config.load(os.environ)
-        check(loaded.settings)
-        address = _address_of(loaded.settings.host)
     except ConfigError as error:
-        for problem in error.problems:
-            print(f"kalguard-sidecar: {problem}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(error)
+    configure(loaded.settings.log_level, loaded.settings.log_format)
+    with tempfile.TemporaryDirectory(prefix="kalguard-") as folder:
+        try:
+            in_force = confine_main(loaded.settings, os.environ, Path(folder)) if loaded.settings.harden else None
+            check(loaded.settings)
+            address = _address_of(loaded.settings.host)
+        except ConfigError as error:
+            _refuse(error)
+        _start(loaded, address, Path(folder), in_force)
+
+
+def _refuse(error: ConfigError) -> NoReturn:
+    for problem in error.problems:
+        print(f"kalguard-sidecar: {problem}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _start(loaded: config.Loaded, address: str, folder: Path, in_force: Mapping[str, str] | None) -> None:
     settings = loaded.settings
-    configure(settings.log_level, settings.log_format)
     for port in (settings.port, settings.metrics_port):
         if reason := _taken(address, port):
             print(f"kalguard-sidecar: cannot listen on {settings.host}:{port}: {reason}", file=sys.stderr)
@@ -62,26 +79,24 @@ def main() -> None:
     _announce(loaded)
     # Worker processes start afresh: a copy of this one would hold the metrics thread's locks as they happen to be.
     multiprocessing.set_start_method("spawn")
-    with tempfile.TemporaryDirectory(prefix="kalguard-") as folder:
-        # Read by the worker processes: the first by prometheus-client when it is imported, the others by us.
-        os.environ[_METRICS_FOLDER] = folder
-        os.environ[MAIN_PID] = str(os.getpid())
-        os.environ[DRAIN_MARKER] = str(Path(folder, "draining"))
-        os.environ[INSTANCE] = secrets.token_hex(8)
-        os.environ[COUNTERS] = str(Path(folder, "counters"))
-        os.environ[TOOLS_FILE] = str(Path(folder, "tools.jsonl"))
-        Path(folder, "tools.jsonl").touch(mode=0o600)
-        try:
-            make_table(Path(folder, "counters"))
-            connection = _connection(settings, Path(folder))
-        except OSError as error:
-            print(f"kalguard-sidecar: no room for counting in `{folder}`: {error.strerror}", file=sys.stderr)
-            sys.exit(1)
-        except ConfigError as error:
-            print(f"kalguard-sidecar: {error}", file=sys.stderr)
-            sys.exit(2)
-        _announce_keys(settings, connection)
-        _serve(settings, address, Path(folder, "draining"), _certificates(settings, Path(folder)), connection)
+    # Read by the worker processes: the first by prometheus-client when it is imported, the others by us.
+    os.environ[_METRICS_FOLDER] = str(folder)
+    os.environ[MAIN_PID] = str(os.getpid())
+    os.environ[DRAIN_MARKER] = str(folder / "draining")
+    os.environ[INSTANCE] = secrets.token_hex(8)
+    os.environ[COUNTERS] = str(folder / "counters")
+    os.environ[TOOLS_FILE] = str(folder / "tools.jsonl")
+    try:
+        (folder / "tools.jsonl").touch(mode=0o600)
+        make_table(folder / "counters")
+        connection = _connection(settings, folder)
+    except OSError as error:
+        print(f"kalguard-sidecar: no room for counting in `{folder}`: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+    except ConfigError as error:
+        _refuse(error)
+    _announce_keys(settings, connection)
+    _serve(settings, address, folder / "draining", _certificates(settings, folder), connection, in_force=in_force)
 
 
 def _connection(settings: Settings, folder: Path) -> "Connection | None":
@@ -105,8 +120,7 @@ def _certificates(settings: Settings, folder: Path) -> CertificateWatch | None:
     try:
         return CertificateWatch(settings.tls_cert_path, settings.tls_key_path, folder)
     except ConfigError as error:  # they were changed since they were checked
-        print(f"kalguard-sidecar: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(error)
     except OSError as error:
         print(f"kalguard-sidecar: no room for the certificate in `{folder}`: {error.strerror}", file=sys.stderr)
         sys.exit(1)
@@ -118,13 +132,15 @@ def _serve(
     marker: Path,
     certificates: CertificateWatch | None,
     connection: "Connection | None",
+    *,
+    in_force: Mapping[str, str] | None,
 ) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    from kalguard.sidecar.scrape import serve_metrics
+    from kalguard.sidecar.scrape import HardeningMetrics, serve_metrics
 
     grace = settings.drain_seconds * _DRAIN_SHARE
     finish = max(1.0, settings.drain_seconds - grace)
@@ -154,7 +170,7 @@ def _serve(
         ssl_key=certificates.paths[1] if certificates else None,
     )
     server.respawned_wrks = Respawns()
-    told = []
+    told: list[Collector] = [] if in_force is None else [HardeningMetrics(in_force)]
     if connection is not None:
         from kalguard.sidecar.cloud_metrics import CloudMetrics
 

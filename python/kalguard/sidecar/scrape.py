@@ -11,13 +11,14 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, TextIO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
@@ -55,9 +56,22 @@ def _give_back(path: Path) -> None:
 def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # its number may be a stranger's by now
         return False
     return True
+
+
+class HardeningMetrics(Collector):
+    """How far `KALGUARD_HARDEN` is in force: 1 for each protection that is, as a whole, 0 for each that is not."""
+
+    def __init__(self, in_force: Mapping[str, str]) -> None:
+        self._in_force = in_force
+
+    def collect(self) -> Iterable[Metric]:
+        told = GaugeMetricFamily("kalguard_hardening", "Protections that are in force", labels=["protection"])
+        for name, extent in self._in_force.items():
+            told.add_metric([name], float(extent == "full"))
+        yield told
 
 
 class _Server(ThreadingMixIn, WSGIServer):

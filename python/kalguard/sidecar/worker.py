@@ -1,4 +1,4 @@
-"""What a worker process does first: it reserves what its metrics need on disk. Then it builds the app.
+"""What a worker process does first: it is confined, and reserves what its metrics need on disk. Then it builds the app.
 
 prometheus-client maps files that have holes: a worker that writes into one when the disk is full is killed by SIGBUS.
 So the files are made beforehand, with all their blocks, and are so large that they never have to grow.
@@ -11,15 +11,24 @@ from pathlib import Path
 
 from litestar import Litestar
 
+from kalguard import config
 from kalguard.sidecar import app
+from kalguard.sidecar.confinement import confine_worker
 from kalguard.sidecar.metrics import FILE_BYTES
 
 _log = logging.getLogger(__name__)
 
 
 def create() -> Litestar:
-    """The app for this process's environment. Exits with 1 if there is no room for its metrics."""
+    """The app for this process's environment. Exits with 1 if it cannot be confined, or its metrics have no room."""
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        settings = config.load(os.environ).settings
+        if settings.harden:
+            try:
+                confine_worker(settings, os.environ, Path(folder))
+            except (OSError, RuntimeError) as error:
+                _log.critical("worker process cannot start: it cannot be confined: %s", error)
+                sys.exit(1)
         try:
             reserve(Path(folder))
         except OSError as error:

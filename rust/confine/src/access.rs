@@ -85,6 +85,7 @@ fn beneath(ruleset: RulesetCreated, path: &Path, rights: &[Right]) -> Result<Rul
 fn bits(right: Right) -> BitFlags<AccessFs> {
     match right {
         Right::Read => AccessFs::ReadFile | AccessFs::ReadDir,
+        Right::List => AccessFs::ReadDir.into(),
         // Not devices: nobody who only writes files makes those.
         Right::Write => AccessFs::from_write(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev),
         Right::Execute => AccessFs::Execute.into(),

@@ -40,6 +40,8 @@ pub struct Call {
 pub enum Right {
     /// Read files, list folders.
     Read,
+    /// List folders.
+    List,
     /// Write, make, truncate, rename and remove files, folders, links, pipes and sockets.
     Write,
     /// Start programs.

@@ -113,6 +113,7 @@ impl Asked {
 fn right(name: &str) -> PyResult<Right> {
     match name {
         "read" => Ok(Right::Read),
+        "list" => Ok(Right::List),
         "write" => Ok(Right::Write),
         "execute" => Ok(Right::Execute),
         "remove_dirs" => Ok(Right::RemoveDirs),
