@@ -3,7 +3,6 @@
 INVARIANT: after `Process` was left, all that it started has ended.
 """
 
-import fcntl
 import json
 import os
 import select
@@ -258,6 +257,8 @@ def _pipe() -> tuple[int, int]:
 def _above_standard(descriptor: int) -> int:
     if descriptor >= 3:
         return descriptor
+    import fcntl  # not on Windows, where runs are refused before
+
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
