@@ -87,7 +87,7 @@ PROCESSES ?= 2
 python-test: build services
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
-services: .services/redis-server .services/promtool .services/host-programs .services/strace .services/apparmor_parser .services/kustomize .services/kubernetes-validate/installed
+services: .services/redis-server .services/promtool .services/host-programs .services/bwrap .services/strace .services/apparmor_parser .services/kustomize .services/kubernetes-validate/installed
 
 .services/redis-server: tests/fetch_redis.sh tests/debian.sh
 	@echo "Fetching a Redis for the tests."
@@ -108,6 +108,7 @@ test-replicas: build services
 # As root, on a machine that can fetch Debian packages: boots systemd in a container, with the wheel in dist/.
 test-systemd: wheel
 	sh tests/boot/systemd.sh
+
 .services/kustomize: tests/fetch_kustomize.sh
 	@echo "Fetching kustomize for the tests."
 	PYTHON=$(PYTHON) sh tests/fetch_kustomize.sh
@@ -118,6 +119,10 @@ test-systemd: wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade \
 		--target .services/kubernetes-validate/packages --requirement tests/deploy/requirements.txt
 	@touch $@
+
+.services/bwrap: tests/fetch_bwrap.sh tests/debian.sh
+	@echo "Fetching bubblewrap for the tests."
+	sh tests/fetch_bwrap.sh
 
 .services/strace: tests/fetch_strace.sh tests/debian.sh
 	@echo "Fetching strace for the tests."

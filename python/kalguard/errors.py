@@ -3,7 +3,7 @@
 What an operator wrote and cannot be used: `ConfigError`, `PolicyError`, `ToolsError`, `PatternError`; their messages
 name the variable, rule, tool or field. What ends one check with a refusal: `Refusal` and its subclasses, each with the
 code that goes on the wire. `AuditUnavailable`, which turns an answer into a refusal. And what the SDK raises in an
-agent: `KalGuardDenied`, `KalGuardUnavailable`. `kalguard._core` raises the ones declared here.
+agent: `KalGuardDenied`, `KalGuardUnavailable`, `SandboxError`. `kalguard._core` raises the ones declared here.
 """
 
 from kalguard.wire.codes import ErrorCode
@@ -116,3 +116,11 @@ class KalGuardUnavailable(KalGuardError):
         super().__init__(f"{reason} (request {request_id})")
         self.reason = reason
         self.request_id = request_id
+
+
+class SandboxError(KalGuardError):
+    """A tool was not run: what was demanded cannot be had. `missing` names the protections of which that is so."""
+
+    def __init__(self, reason: str, *, missing: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.missing = missing

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     # Requests are answered alike whether processes are confined or not: one module, with which they start, knows of it.
     "sidecar.confinement": {"config", "errors", "hardening", "sidecar.traces"},
     "hardening": {"_core"},
+    "hardening.sandbox": {"_core", "errors"},
     "sdk": {"wire", "errors"},
     "cli": {
         "wire",

@@ -1,4 +1,4 @@
-"""`kalguard`: serve, health, tokens, policies, tools, patterns, scan, the audit log, configuration, confinement.
+"""`kalguard`: serve, health, tokens, policies, tools, patterns, scan, the audit log, the sandbox, configuration, profiles.
 
 Secrets are read from the environment or from files, never from arguments, which other users of a machine can see.
 """
@@ -15,6 +15,7 @@ from kalguard.cli.health import health
 from kalguard.cli.patterns import patterns
 from kalguard.cli.policy import policy
 from kalguard.cli.profile import os_profile, seccomp_profile
+from kalguard.cli.sandbox import sandbox
 from kalguard.cli.scan import scan
 from kalguard.cli.token import token
 from kalguard.cli.tools import tools
@@ -105,3 +106,4 @@ cli.add_command(tools)
 cli.add_command(patterns)
 cli.add_command(scan)
 cli.add_command(audit)
+cli.add_command(sandbox)

@@ -1,0 +1,153 @@
+"""Nothing that a tool starts outlives it, its time, a cancellation, or the agent."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hardening.sandbox.tools import (
+    BWRAP,
+    PREFIX,
+    alive,
+    box,
+    marker,
+    python,
+    wait_until_alive,
+    wait_until_gone,
+)
+
+IGNORES_ALL = """
+import signal, sys, time
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    try:
+        signal.signal(number, signal.SIG_IGN)
+    except OSError:
+        pass
+print("started", flush=True)
+time.sleep(600)
+"""
+# Twice forked, with a session of its own and its outputs closed, so that nobody waits for it or hears of it.
+ORPHANS = """
+import os, sys, time
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            for descriptor in (0, 1, 2):
+                os.close(descriptor)
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)", sys.argv[1]])
+        os._exit(0)
+deadline = time.monotonic() + 5
+while sum(sys.argv[1].encode() in open(f"/proc/{name}/cmdline", "rb").read()
+          for name in os.listdir("/proc") if name.isdigit()) < 4 and time.monotonic() < deadline:
+    time.sleep(0.01)
+print("left", flush=True)
+"""
+
+
+def test_a_tool_that_ignores_every_signal_is_ended_after_its_time(tmp_path: Path) -> None:
+    mark = marker()
+    result = box(tmp_path, timeout_seconds=1).run(python(IGNORES_ALL, mark))
+    assert (result.timed_out, result.signal, result.exit_code) == (True, signal.SIGKILL, None)
+    assert result.stdout == b"started\n"
+    assert 1 <= result.duration_seconds < 3
+    assert alive(mark) == []
+
+
+def test_grandchildren_that_were_orphaned_end_with_the_tool(tmp_path: Path) -> None:
+    mark = marker()
+    result = box(tmp_path).run(python(ORPHANS, mark))
+    assert (result.exit_code, result.stdout) == (0, b"left\n")
+    assert alive(mark) == []
+
+
+def test_orphans_end_after_the_time_too(tmp_path: Path) -> None:
+    mark = marker()
+    result = box(tmp_path, timeout_seconds=1).run(python(f"{ORPHANS}\ntime.sleep(600)", mark))
+    assert result.timed_out
+    assert alive(mark) == []
+
+
+def test_a_tool_that_closes_its_outputs_and_lives_on_is_waited_for(tmp_path: Path) -> None:
+    code = "import os, time\nos.write(1, b'said')\nfor d in (0, 1, 2): os.close(d)\ntime.sleep(0.5)\nos._exit(3)"
+    result = box(tmp_path).run(python(code))
+    assert (result.exit_code, result.stdout) == (3, b"said")
+    assert result.duration_seconds > 0.5
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.6])
+def test_a_cancelled_call_ends_the_tool_before_it_returns(tmp_path: Path, seconds: float) -> None:
+    mark = marker()
+
+    async def cancel() -> None:
+        task = asyncio.create_task(box(tmp_path, timeout_seconds=60).run_async(python(IGNORES_ALL, mark)))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert alive(mark) == []
+
+    asyncio.run(cancel())
+
+
+def test_async_calls_run_at_the_same_time_and_do_not_hold_up_the_loop(tmp_path: Path) -> None:
+    async def many() -> int:
+        sandbox = box(tmp_path)
+        tasks = [asyncio.create_task(sandbox.run_async(python("import time; time.sleep(1)"))) for _ in range(4)]
+        turns = 0
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0.01)
+            turns += 1
+        assert [task.result().exit_code for task in tasks] == [0] * 4
+        return turns
+
+    begun = time.monotonic()
+    assert asyncio.run(many()) > 10
+    assert time.monotonic() - begun < 4
+
+
+AGENT = """
+import json, sys
+from kalguard import Sandbox
+Sandbox(**json.loads(sys.argv[1])).run(sys.argv[2:])
+"""
+
+
+def agent(folder: Path, tool: list[str], *, name: str = "work", **rules: object) -> subprocess.Popen[bytes]:
+    """A process that runs a tool for ten minutes."""
+    (folder / name).mkdir(parents=True)
+    given = {"cwd": str(folder / name), "read": [PREFIX], "bwrap": str(BWRAP), "timeout_seconds": 600, **rules}
+    return subprocess.Popen(
+        [sys.executable, "-c", AGENT, json.dumps(given), *tool],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_agent_that_is_killed_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    mark = marker()
+    process = agent(tmp_path, python(f"{ORPHANS}\ntime.sleep(600)", mark))
+    wait_until_alive(mark, 5)  # the agent, the tool, and three that it left
+    process.send_signal(number)
+    assert process.wait(10) == -number
+    wait_until_gone(mark)
+
+
+def test_an_agent_that_is_killed_while_it_sets_up_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = str(tmp_path / "work")  # among the arguments of all that is started
+    for attempt in range(6):
+        process = agent(tmp_path, python(IGNORES_ALL), name=f"work/{attempt}")
+        deadline = time.monotonic() + 20
+        while len(alive(folder)) < 2 and time.monotonic() < deadline:
+            pass  # no longer than it takes until there is something besides the agent
+        time.sleep(attempt * 0.004)
+        process.kill()
+        process.wait(10)
+    wait_until_gone(folder)
