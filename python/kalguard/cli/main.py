@@ -1,4 +1,4 @@
-"""`kalguard`: serve, health, tokens, policies, tools, patterns, scan, the audit log, the sandbox, configuration, profiles.
+"""`kalguard`: serve, health, tokens, policies, tools, patterns, scan, audit log, sandbox, configuration, profiles.
 
 Secrets are read from the environment or from files, never from arguments, which other users of a machine can see.
 """
