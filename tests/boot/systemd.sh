@@ -44,7 +44,13 @@ cp tests/boot/inside.sh "$root/root/inside.sh"
 systemd-nspawn --quiet --directory "$root" --boot --register=no --keep-unit --private-network \
     --machine kalguard-test --console=pipe >"$store/console.log" 2>&1 </dev/null &
 nspawn=$!
-trap 'kill -TERM "$nspawn" 2>/dev/null; sleep 1; kill -KILL "$nspawn" 2>/dev/null; wait "$nspawn" 2>/dev/null || true' EXIT
+halt() {
+    kill -TERM "$nspawn" 2>/dev/null || true
+    sleep 1
+    kill -KILL "$nspawn" 2>/dev/null || true
+    wait "$nspawn" 2>/dev/null || true
+}
+trap halt EXIT
 
 leader=''
 for _ in $(seq 60); do
