@@ -75,7 +75,7 @@ def test_the_profile_for_containers_holds_what_everybody_needs_and_denies_the_re
         "names": ["clone3"],
         "action": "SCMP_ACT_ERRNO",
         "errnoRet": 38,
-    }  # for engines without the default
+    }
     assert {rule["action"] for rule in rules} == {"SCMP_ACT_ALLOW"}
     free = {name for rule in rules if "args" not in rule for name in rule["names"]}
     bound = {name for rule in rules if "args" in rule for name in rule["names"]}
