@@ -7,7 +7,7 @@ import pytest
 from tests.deploy_real.engine import Engine, engine, make_bases
 from tests.deploy_real.machine import install, run
 
-PACKAGES = ("docker.io", "docker-compose", "debootstrap", "iptables", "podman", "runc", "buildah", "curl")
+PACKAGES = ("docker.io", "docker-compose", "debootstrap", "iptables", "podman", "catatonit", "runc", "curl")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from tests.deploy_real.engine import Engine
 from tests.deploy_real.machine import get, namespace, run, wait_for
 from tests.support import SECRET, token
 
-AGENT = "localhost/kgd-agent:latest"
+AGENT = "localhost/kgd-agent:latest"  # a host in the name, or Podman asks a registry
+OWN = "localhost/kgd-sidecar:latest"
 CONF = """[containers]
 default_ulimits=["nofile=4096:4096","nproc=4096:4096"]
 [engine]
@@ -38,7 +39,7 @@ def playable() -> list[Manifest]:
     del own["restartPolicy"], spec["initContainers"]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         del own[probe]  # they would need systemd's timers
-    own["image"] = "docker.io/kalguard/sidecar:latest"
+    own["image"] = OWN
     (agent,) = spec["containers"]
     agent["image"], agent["imagePullPolicy"] = AGENT, "Never"
     agent["env"] = [{"name": "KALGUARD_SIDECAR_URL", "value": "http://localhost:9292"}]
@@ -69,7 +70,8 @@ def podman(docker: Engine) -> Iterator[tuple[Callable[..., str], list[str]]]:
             given = [*inside, "podman", "--root", f"{name}/root", "--runroot", f"{name}/run", *arguments]
             return run(*given, variables={"CONTAINERS_CONF": f"{name}/containers.conf"})
 
-        for image in ("kalguard/sidecar:latest", AGENT):
+        docker("tag", "kalguard/sidecar:latest", OWN)
+        for image in (OWN, AGENT):
             docker("save", "--output", f"{name}/image.tar", image)
             command("load", "--input", f"{name}/image.tar")
         try:

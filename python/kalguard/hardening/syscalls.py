@@ -115,7 +115,9 @@ def oci_profile() -> dict[str, Any]:
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": ENOSYS,
         "architectures": list(ARCHITECTURES.values()),
-        "syscalls": rules,
+        # An engine that does not know `defaultErrnoRet` (Docker 20.10) says "not permitted" instead, and a C library
+        # that is told so for `clone3` does not try `clone`: no thread could be started.
+        "syscalls": [*rules, {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}],
     }
 
 
