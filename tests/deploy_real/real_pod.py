@@ -90,7 +90,6 @@ def test_the_agent_in_the_pod_asks_over_the_loopback(
     names = command("ps", "--all", "--format", "{{.Names}}").split()
     (sidecar,) = (name for name in names if name.endswith("-kalguard"))
     (agent,) = (name for name in names if name.endswith("-agent"))
-    wait_for(lambda: "KalGuard" in command("logs", sidecar), "the sidecar starts")
     process = json.loads(command("inspect", sidecar))[0]["State"]["Pid"]
     in_pod = ["nsenter", f"--net=/proc/{process}/ns/net"]
     wait_for(lambda: get(in_pod, "http://127.0.0.1:9292/health/ready")[0] == 200, "the sidecar answers")
