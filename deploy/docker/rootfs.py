@@ -7,6 +7,7 @@ packages that they come from a record is kept where scanners look for it.
 
 import argparse
 import compileall
+import json
 import os
 import py_compile
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 USER = 10001
 # Of the standard library: what shows windows, steers terminals, reads old databases, installs packages or tests Python.
@@ -98,23 +100,44 @@ def copy_packages(venv: Path, root: Path) -> None:
             script.unlink()
     for name in NOT_OF_THE_PACKAGES:
         packages = target.glob("lib/python3*/site-packages/*")
-        found = [path for path in packages if path.name.replace("markdown_it_py", "markdown_it").split("-")[0] == name]
+        found = [path for path in packages if imported_as(path.name.split("-")[0]) == name]
         if not found:
             raise SystemExit(f"{name} is not there: it need not be left out any more")
         for path in found:
             shutil.rmtree(path)
 
 
+def imported_as(distribution: str) -> str:
+    """The module of a package that is left out, by the package's name."""
+    name = distribution.lower().replace("-", "_")
+    return "markdown_it" if name == "markdown_it_py" else name
+
+
 def write_sbom(tool: str, venv: Path, folder: Path) -> None:
-    """CycloneDX lists: of the Python packages, and the one that the wheel has of what is compiled into it."""
+    """CycloneDX lists: of the Python packages that stay, and the one that the wheel has of what is compiled into it."""
     folder.mkdir(parents=True)
     output = folder / "python.cdx.json"
     subprocess.run([tool, "environment", "--output-reproducible", "--output-file", str(output), str(venv)], check=True)
+    output.write_text(json.dumps(without_what_is_cut(json.loads(output.read_text())), indent=2))
     rust = list(venv.glob("lib/python3*/site-packages/kalguard-*.dist-info/sboms/*.json"))
     if not rust:
         raise SystemExit("the wheel has no list of its Rust packages")
     for path in rust:
         shutil.copy(path, folder / f"rust-{path.name}")
+
+
+def without_what_is_cut(listed: dict[str, Any]) -> dict[str, Any]:
+    """A CycloneDX list less the packages that are not copied. It has to have all of them."""
+    cut = {it["bom-ref"]: it["name"] for it in listed["components"] if imported_as(it["name"]) in NOT_OF_THE_PACKAGES}
+    if {imported_as(name) for name in cut.values()} != set(NOT_OF_THE_PACKAGES):
+        raise SystemExit(f"of what is left out only this is in the list: {sorted(cut.values())}")
+    components = [it for it in listed["components"] if it["bom-ref"] not in cut]
+    dependencies = [
+        {**it, "dependsOn": [ref for ref in it["dependsOn"] if ref not in cut]} if "dependsOn" in it else it
+        for it in listed["dependencies"]
+        if it["ref"] not in cut
+    ]
+    return {**listed, "components": components, "dependencies": dependencies}
 
 
 def strip(root: Path) -> None:

@@ -70,7 +70,7 @@ def wait_until_it_answers(docker: Engine) -> None:
 
 def seccomp_profile(folder: Path) -> list[str]:
     """The option for the generated profile."""
-    path = folder / "seccomp.json"
+    path = folder / "kalguard.json"
     run(str(Path(sys.executable).with_name("kalguard")), "seccomp-profile", str(path))
     return ["--security-opt", f"seccomp={path}"]
 
@@ -103,6 +103,10 @@ def test_it_says_what_is_in_it(docker: Engine, image: str) -> None:
     python = {it["name"] for it in lists["python.cdx.json"]["components"]}
     rust = {it["name"] for name, found in lists.items() if name.startswith("rust-") for it in found["components"]}
     assert {"kalguard", "granian", "cryptography", "litestar"} <= python
+    installed = (
+        "import importlib.metadata as it; print(*{found.metadata['Name'] for found in it.distributions()}, sep='\\n')"
+    )
+    assert python == set(docker("run", "--rm", "--entrypoint", "python3", image, "-c", installed).splitlines())
     assert {"regex", "pyo3", "serde_json", "kalguard-core"} <= rust
     lists_it = "import os; print(os.listdir('/usr/share/sbom'))"
     inside = docker("run", "--rm", "--entrypoint", "python3", image, "-c", lists_it)
