@@ -15,7 +15,6 @@ from pathlib import Path
 from tests.deploy_real.machine import CACHE, attempt, daemon, namespace, run, wait_for
 
 DOCKER = "/usr/bin/docker"  # Debian's own, which has BuildKit; another on the PATH may not
-MIRROR = "http://deb.debian.org/debian"
 _LIBRARIES = "ca-certificates,libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,zlib1g,libuuid1"
 _FROM_OUTSIDE = ("--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false")
 PYTHON_BASE = "python:3.12-slim"
@@ -80,7 +79,8 @@ def make_bases(made: Engine) -> None:
 def _bootstrap(folder: Path, packages: str) -> None:
     attempt("umount", str(folder / "proc"))  # where the last one was interrupted
     shutil.rmtree(folder, ignore_errors=True)
-    run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(folder), MIRROR)
+    mirror, *_ = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Label: Debian").split()
+    run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(folder), mirror)
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", folder / "etc/ssl/certs/ca-certificates.crt")
 
 
