@@ -18,6 +18,7 @@ OVERLAYS = sorted(path.parent for path in (DEPLOY / "overlays").glob("*/kustomiz
 COMPONENTS = sorted(path.parent for path in (K8S / "components").glob("*/kustomization.yaml"))
 SIDECAR = K8S / "sidecar"
 FOLDERS = [K8S, SIDECAR, *OVERLAYS]  # each can be applied
+BODIES_OF_MEMORY = 8  # one part of so many may be bodies that are being read
 EXAMPLES = (K8S / "secret.example.yaml", SIDECAR / "secret.example.yaml")
 
 Manifest = dict[str, Any]
@@ -80,6 +81,11 @@ def environment_of(manifests: list[Manifest]) -> dict[str, str]:
     for source in container.get("envFrom", []):
         found |= one(manifests, "ConfigMap", source["configMapRef"]["name"])["data"]
     return found | {entry["name"]: entry["value"] for entry in container.get("env", [])}
+
+
+def bytes_of(quantity: str) -> int:
+    """Memory as Kubernetes ("256Mi") or Compose ("256m") says it."""
+    return int(quantity.rstrip("Mim")) * 1024 * 1024
 
 
 def restricted(pod: Manifest) -> list[str]:

@@ -6,15 +6,17 @@ That they work is for `make test-deploy` to see.
 import ast
 import json
 import re
+import runpy
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from kalguard import config
 from kalguard.cli.main import cli
-from tests.deploy.manifests import K8S, built, environment_of, pod_of
+from tests.deploy.manifests import BODIES_OF_MEMORY, K8S, built, bytes_of, environment_of, pod_of
 from tests.support import ROOT, SECRET
 
 DOCKER = ROOT / "deploy" / "docker"
@@ -95,6 +97,29 @@ def test_the_image_has_the_versions_that_are_tested_and_no_tool() -> None:
     assert {"maturin", "cyclonedx-bom"} <= set(locked(DOCKER / "build.lock"))
 
 
+def test_the_label_is_this_version() -> None:
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    assert re.findall(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE) == [version]
+
+
+def test_the_list_of_packages_is_without_those_that_are_cut() -> None:
+    rootfs = runpy.run_path(str(DOCKER / "rootfs.py"))
+    cut = ["Pygments", "faker", "markdown-it-py", "mdurl", "polyfactory", "rich", "rich-click"]
+    listed: dict[str, Any] = {
+        "components": [{"bom-ref": f"{name}==1", "name": name} for name in (*cut, "litestar", "sniffio")],
+        "dependencies": [
+            {"ref": "litestar==1", "dependsOn": ["polyfactory==1", "sniffio==1"]},
+            {"ref": "polyfactory==1", "dependsOn": ["faker==1"]},
+            {"ref": "sniffio==1"},
+        ],
+    }
+    left = rootfs["without_what_is_cut"](listed)
+    assert [it["name"] for it in left["components"]] == ["litestar", "sniffio"]
+    assert left["dependencies"] == [{"ref": "litestar==1", "dependsOn": ["sniffio==1"]}, {"ref": "sniffio==1"}]
+    with pytest.raises(SystemExit, match="only this is in the list"):
+        rootfs["without_what_is_cut"](left)
+
+
 def test_nothing_gets_to_the_builder_that_is_not_named() -> None:
     for name in ("Dockerfile", "agent.Dockerfile"):
         rules = [
@@ -108,7 +133,7 @@ def test_nothing_gets_to_the_builder_that_is_not_named() -> None:
             assert any(Path(path).match(rule) or path == rule for rule in let_in), path
 
 
-def test_every_stage_that_compiles_is_pinned_by_hash() -> None:
+def test_every_package_of_python_is_pinned_by_hash() -> None:
     installs = re.findall(r"pip (?:--python \S+ )?install (.*)", DOCKERFILE)
     assert len(installs) == 3
     assert all("--require-hashes" in line or "--no-index" in line for line in installs)
@@ -152,6 +177,24 @@ def test_compose_gives_away_nothing_that_it_need_not() -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
     assert COMPOSE["services"]["redis"]["profiles"] == ["redis"]
+
+
+def test_the_agent_of_compose_does_not_reach_redis_which_has_a_password() -> None:
+    services = COMPOSE["services"]
+    networks = {name: set(service["networks"]) for name, service in services.items()}
+    assert networks == {"kalguard": {"agents", "store"}, "your-agent": {"agents"}, "redis": {"store"}}
+    assert set(COMPOSE["networks"]) == {"agents", "store"}
+    (password,) = services["redis"]["secrets"]
+    assert services["redis"]["command"][:2] == ["redis-server", f"/run/secrets/{password}"]
+    assert "--protected-mode" not in services["redis"]["command"]
+    assert "ports" not in services["redis"]
+
+
+def test_compose_bounds_bodies_by_the_memory_and_the_service_confines_itself() -> None:
+    environment = kalguard_service()["environment"]
+    buffered = int(environment["KALGUARD_MAX_BUFFERED_BYTES"])
+    assert BODIES_OF_MEMORY * buffered <= bytes_of(kalguard_service()["mem_limit"])
+    assert environment["KALGUARD_HARDEN"] == "true"
 
 
 def test_the_agent_of_compose_waits_for_the_service_and_has_no_secret() -> None:

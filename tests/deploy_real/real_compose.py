@@ -15,6 +15,7 @@ from tests.support import GOOD_PROMPT, ROOT, SECRET, token
 COMPOSE = "/usr/bin/docker-compose"
 URL = "http://127.0.0.1:9292"
 CALL = {"toolName": "get_weather", "arguments": {"location": "Oslo"}}
+PASSWORD = "counts-no-agent-s-calls"
 ISSUE = ("--agent", "agent-1", "--ttl", "1h", "--capability", "prompt:send", "--capability", "tool:execute")
 
 
@@ -29,7 +30,9 @@ def compose(docker: Engine) -> Iterator[Callable[..., str]]:
         shutil.rmtree(folder / "secrets", ignore_errors=True)
         (folder / "secrets").mkdir(mode=0o700)
         (folder / "secrets/token-secret").write_text(SECRET + "\n")
-        (folder / "secrets/token-secret").chmod(0o444)
+        (folder / "secrets/redis.conf").write_text(f"requirepass {PASSWORD}\n")
+        for secret in (folder / "secrets").iterdir():
+            secret.chmod(0o444)
 
         def command(*arguments: str, **variables: str) -> str:
             given = ("--project-name", "kgd", "--file", str(folder / "docker-compose.yml"), *arguments)
@@ -68,11 +71,13 @@ def test_a_new_policy_is_taken_up_as_an_editor_writes_it(docker: Engine, compose
 
 
 def test_with_its_profile_a_redis_counts(docker: Engine, compose: Callable[..., str]) -> None:
-    compose("--profile", "redis", "up", "--detach", "kalguard", "redis", KALGUARD_REDIS_URL="redis://redis:6379/0")
+    url = f"redis://:{PASSWORD}@redis:6379/0"
+    compose("--profile", "redis", "up", "--detach", "kalguard", "redis", KALGUARD_REDIS_URL=url)
     working = {"store": "redis", "state": "ok"}
     wait_for(lambda: get(docker.inside, f"{URL}/health/ready")[0] == 200, "the service answers")
     wait_for(lambda: get(docker.inside, f"{URL}/health")[1].get("limits") == working, "Redis is found")
     statuses = [post(docker.inside, f"{URL}/v1/tool/check", CALL, token())[0] for _ in range(32)]
     assert (statuses.count(200), statuses.count(429)) == (30, 2)
     redis = docker("ps", "--quiet", "--filter", "name=redis_1")
-    assert "kalguard:" in docker("exec", redis, "redis-cli", "keys", "*")
+    assert "NOAUTH" in docker.attempt("exec", redis, "redis-cli", "keys", "*").stdout
+    assert "kalguard:" in docker("exec", redis, "redis-cli", "--no-auth-warning", "-a", PASSWORD, "keys", "*")
