@@ -227,7 +227,7 @@ def test_a_removal_keeps_what_is_the_operator_s_until_it_is_told_otherwise(tmp_p
     assert contents(tmp_path) == {}
 
 
-# What there is of a machine where a function of install.sh is tried: a service that stays up unless there is `$opt/broken`.
+# A machine where functions of install.sh are tried: its service stays up unless there is `$opt/broken`.
 MACHINE = r"""
 systemctl() { case $1 in
     --version) echo "systemd $SYSTEMD (as told)" ;;
