@@ -1,8 +1,8 @@
 #!/bin/sh
 # Puts KalGuard on a machine with systemd, or takes it off. Can be run again at any time: to upgrade, or after a failure.
 #
-#   install.sh [--wheel FILE | --package SPEC] [--lock FILE] [--python PROGRAM] [--no-start]
-#   install.sh --rollback            start the version before
+#   install.sh [--lock FILE] [--wheel FILE | --package SPEC] [--python PROGRAM] [--no-start]
+#   install.sh --rollback            start the version before: the last one that stayed up when this script started it
 #   install.sh --remove              stop it, take it off; keep configuration, secrets, state and audit logs
 #   install.sh --remove --purge      and configuration, secrets and state; keep audit logs
 #   install.sh --remove --purge-logs and audit logs, and the user
@@ -19,6 +19,8 @@ root=${DESTDIR:-}
 opt=$root/opt/kalguard
 etc=$root/etc/kalguard
 unit=kalguard.service
+command=/opt/kalguard/current/bin/kalguard
+link=$root/usr/local/bin/kalguard
 python=python3
 package='kalguard[sidecar]'
 lock=''
@@ -82,6 +84,13 @@ of_the_service() {
     [ -n "$root" ] || chown root:kalguard "$1"
 }
 
+# Older ones do not know %d, the folder of credentials.
+check_systemd() {
+    [ -z "$root" ] || return 0
+    found=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+    [ "${found:-0}" -ge 251 ] || fail "systemd 251 or newer is needed; this is ${found:-none}"
+}
+
 add_user() {
     [ -z "$root" ] || return 0
     id kalguard >/dev/null 2>&1 || useradd --system --user-group --home-dir /nonexistent --no-create-home \
@@ -106,6 +115,17 @@ add_files() {
     done
     place "$unit" "$root/etc/systemd/system/$unit" 0644
     place kalguard.logrotate "$root/etc/logrotate.d/kalguard" 0644
+    add_command
+}
+
+# `kalguard` for everybody. What is there and is not our link is left alone.
+add_command() {
+    if [ ! -e "$link" ] && [ ! -L "$link" ]; then
+        mkdir -p "$(dirname "$link")"
+        ln -s "$command" "$link"
+    elif [ "$(readlink "$link")" != "$command" ]; then
+        echo "kept $link, which is not ours; the command is $command"
+    fi
 }
 
 # A new version in a folder of its own. `current` points at it only when it is whole, and can say its version.
@@ -122,7 +142,7 @@ add_release() {
         "$release/bin/pip" install --quiet --disable-pip-version-check "$package"
     fi
     version=$("$release/bin/kalguard" version)
-    [ ! -L "$opt/current" ] || point previous "$(readlink "$opt/current")"
+    keep_previous "$release"
     point current "$release"
     trap - EXIT
     echo "KalGuard $version is in $release"
@@ -132,6 +152,15 @@ add_release() {
 point() {
     ln -sfn "$2" "$opt/$1.new"
     mv -fT "$opt/$1.new" "$opt/$1"
+}
+
+# keep_previous NEXT: before NEXT becomes current. What --rollback goes to is what the service last stayed up with (`good`),
+# never a release that has failed.
+keep_previous() {
+    rm -f "$opt/previous"
+    if [ -L "$opt/good" ] && [ "$(readlink "$opt/good")" != "$1" ]; then
+        point previous "$(readlink "$opt/good")"
+    fi
 }
 
 # All but the current one and the one before. Only after a restart: what runs has to be one of these.
@@ -157,10 +186,12 @@ restart() {
         fail "$unit does not stay up: journalctl -u $unit"
     fi
     echo "$unit is up; /health says whether it is fit to decide"
+    point good "$(readlink "$opt/current")"
     remove_old_releases
 }
 
 install_it() {
+    check_systemd
     add_user
     add_files
     [ -z "$root" ] || return 0
@@ -170,9 +201,9 @@ install_it() {
 
 roll_back() {
     [ -d "$opt/previous" ] || fail "there is no version before"
-    before=$(readlink "$opt/current")
-    point current "$(readlink "$opt/previous")"
-    point previous "$before"
+    next=$(readlink "$opt/previous")
+    keep_previous "$next"
+    point current "$next"
     echo "KalGuard $("$opt/current/bin/kalguard" version) is current"
     restart
 }
@@ -192,6 +223,7 @@ remove_it() {
     fi
     take "$unit" "$root/etc/systemd/system/$unit"
     take kalguard.logrotate "$root/etc/logrotate.d/kalguard"
+    [ "$(readlink "$link")" != "$command" ] || rm -f "$link"
     rm -rf "$opt"
     if [ "$purge" = yes ]; then
         rm -rf "$etc" "$root/etc/systemd/system/$unit.d" "$root/var/lib/kalguard"

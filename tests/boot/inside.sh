@@ -41,7 +41,7 @@ sh deploy/install.sh --wheel "$wheel"
 until_it_answers
 ok "installed and up"
 secret=/etc/kalguard/credentials/token-secret
-token=$(KALGUARD_TOKEN_SECRET_FILE=$secret /opt/kalguard/current/bin/kalguard token issue \
+token=$(env KALGUARD_TOKEN_SECRET_FILE=$secret kalguard token issue \
     --agent agent-1 --ttl 1h --capability prompt:send --capability tool:execute)
 expect 403
 ok "before there is a policy everything is denied"
@@ -86,6 +86,16 @@ done
 until_it_answers
 expect 200
 ok "killed, and started again"
+
+# Where the kernel has no Landlock it does what it can, and says what is missing.
+sed -i 's/^#KALGUARD_HARDEN=/KALGUARD_HARDEN=/' /etc/kalguard/kalguard.env
+systemctl restart kalguard
+until_it_answers
+expect 200
+journalctl --quiet --no-pager --unit kalguard --output cat | grep '"hardened: ' | tail -n 1 | grep -q 'no_new_privs, seccomp' ||
+    fail "KALGUARD_HARDEN is not in force"
+new=$(main_pid)
+ok "confined further by itself (KALGUARD_HARDEN)"
 
 systemctl reload kalguard || fail "it cannot be reloaded"
 sleep 3
@@ -150,7 +160,7 @@ ok "a configuration that is bad is told by the installation"
 
 sh deploy/install.sh --remove
 sh deploy/install.sh --remove
-[ -e "$log" ] && [ -e $secret ] && [ ! -e /opt/kalguard ] && [ ! -e /etc/systemd/system/kalguard.service ] || fail "wrong things are left"
+[ -e "$log" ] && [ -e $secret ] && [ ! -e /opt/kalguard ] && [ ! -e /etc/systemd/system/kalguard.service ] && [ ! -L /usr/local/bin/kalguard ] || fail "wrong things are left"
 sh deploy/install.sh --remove --purge-logs
 [ ! -e /etc/kalguard ] && [ ! -e /var/log/kalguard ] && ! id kalguard 2>/dev/null || fail "something is left"
 ok "removed, removed again, purged"

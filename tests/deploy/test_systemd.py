@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +111,11 @@ def test_what_the_service_writes_lies_where_it_may_write() -> None:
     read = {path for name, path in given.items() if name.endswith("_PATH") and name != "KALGUARD_AUDIT_LOG_PATH"}
     assert {str(Path(path).parent) for path in read} == {"/etc/kalguard"}
     assert value("ProtectSystem") == "strict"
+
+
+def test_what_a_process_takes_from_itself_it_may() -> None:
+    allowed = {call for line in values("SystemCallFilter") for call in line.split()}
+    assert {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp"} <= allowed
 
 
 def test_a_reload_is_refused_while_a_file_is_bad(tmp_path: Path) -> None:
@@ -223,10 +227,77 @@ def test_a_removal_keeps_what_is_the_operator_s_until_it_is_told_otherwise(tmp_p
     assert contents(tmp_path) == {}
 
 
+# A machine where functions of install.sh are tried: its service stays up unless there is `$opt/broken`.
+MACHINE = r"""
+systemctl() { case $1 in
+    --version) echo "systemd $SYSTEMD (as told)" ;;
+    is-active) ! [ -e "$opt/broken" ] ;;
+    *) echo same ;;
+esac; }
+journalctl() { :; }
+sleep() { :; }
+python=make_release
+make_release() { mkdir -p "$3/bin"; printf '#!/bin/sh\n' | tee "$3/bin/pip" >"$3/bin/kalguard"; chmod +x "$3"/bin/*; }
+"""
+
+
+def played(destination: Path, steps: str, systemd: str = "252") -> subprocess.CompletedProcess[str]:
+    """Some functions of install.sh on such a machine."""
+    functions, _ = INSTALL.read_text().split("# One at a time.")
+    return subprocess.run(
+        ["sh", "-c", functions + MACHINE + steps],
+        env={"PATH": os.environ["PATH"], "DESTDIR": str(destination), "SYSTEMD": systemd},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_version_before_is_the_last_one_that_stayed_up(tmp_path: Path) -> None:
+    opt = tmp_path / "opt/kalguard"
+    assert played(tmp_path, "add_release; restart").returncode == 0
+    good = (opt / "current").resolve()
+    assert not (opt / "previous").exists()
+    (opt / "broken").touch()
+    for _ in range(2):
+        failed = played(tmp_path, "add_release; restart")
+        assert failed.returncode == 1 and "does not stay up" in failed.stderr
+        assert (opt / "previous").resolve() == good != (opt / "current").resolve()
+    (opt / "broken").unlink()
+    assert played(tmp_path, "roll_back").returncode == 0
+    assert (opt / "current").resolve() == good
+    assert not (opt / "previous").exists(), "a release that failed is nothing to go back to"
+    assert played(tmp_path, "add_release; restart").returncode == 0
+    assert (opt / "previous").resolve() == good
+    for _ in range(2):
+        before = (opt / "current").resolve()
+        assert played(tmp_path, "roll_back").returncode == 0
+        assert (opt / "previous").resolve() == before != (opt / "current").resolve()
+
+
+def test_an_older_systemd_is_told_at_once(tmp_path: Path) -> None:
+    told = [played(tmp_path, "root=''; check_systemd", systemd) for systemd in ("250", "251", "none")]
+    assert [one.returncode for one in told] == [1, 0, 1]
+    assert told[0].stderr == "install.sh: systemd 251 or newer is needed; this is 250\n"
+
+
+def test_the_command_is_on_the_path_and_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    link = tmp_path / "usr/local/bin/kalguard"
+    install(tmp_path)
+    assert os.readlink(link) == "/opt/kalguard/current/bin/kalguard"
+    install(tmp_path, "--remove")
+    assert not link.is_symlink()
+    link.write_text("mine")
+    assert f"kept {link}, which is not ours" in install(tmp_path).stdout
+    install(tmp_path, "--remove", "--purge-logs")
+    assert link.read_text() == "mine"
+
+
 def test_two_installations_at_once_do_not_get_in_each_other_s_way(tmp_path: Path) -> None:
     holds = ["flock", "--no-fork", str(tmp_path), "sleep", "60"]
+    free = ["flock", "--nonblock", str(tmp_path), "true"]
     with subprocess.Popen(holds) as other:
-        time.sleep(0.5)
+        until(lambda: subprocess.run(free, check=False).returncode != 0)
         second = install(tmp_path)
         other.kill()
     assert (second.returncode, second.stderr) == (1, "install.sh: another install.sh is at work\n")

@@ -57,6 +57,14 @@ def test_every_path_that_the_readme_names_exists() -> None:
     assert not missing
 
 
+def test_the_readme_s_layout_names_every_folder_of_rust_and_deploy() -> None:
+    listed = {row[0].strip("`"): row[1] for row in rows("Layout")}
+    for folder in (path.name for path in (ROOT / "rust").iterdir() if any(path.glob("*.toml"))):
+        assert f"rust/{folder}/" in listed
+    named = set(re.findall(r"`([\w-]+)/`", listed["deploy/"]))
+    assert named == {path.name for path in (ROOT / "deploy").iterdir() if path.is_dir() and path.name != "__pycache__"}
+
+
 def test_the_firewalls_document_lists_every_category_and_shows_a_good_patterns_file() -> None:
     document = (ROOT / "docs/detection.md").read_text()
     listed = re.findall(r"^\| `(\w+\.\w+)` \| (.+) \|$", document, re.MULTILINE)
