@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from kalguard._core import landlock_abi
-from tests.support import SECRET, environment, free_port
+from kalguard.hardening.process import Rules
+from kalguard.sidecar.confinement import main_rules
+from tests.support import SECRET, environment, free_port, settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is neither Landlock nor seccomp elsewhere")
 
@@ -43,6 +45,7 @@ class Service:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.named: dict[str, str] = {}  # variables that are not KalGuard's own
         for name in ("run", "etc", "log", "elsewhere"):
             (folder / name).mkdir()
         (folder / "etc/policy.json").write_text("{}")
@@ -54,11 +57,15 @@ class Service:
             "port": str(free_port()),
         }
 
+    def rules(self) -> Rules:
+        """What the main process may do."""
+        return main_rules(settings(**self.variables), {}, self.folder / "run")
+
     def ends(self, role: str, code: str) -> subprocess.CompletedProcess[str]:
         """A process in this role that runs the code."""
         return subprocess.run(
             [sys.executable, "-c", _CONFINED + code, str(self.folder), role],
-            env=environment(**self.variables),
+            env=environment(**self.variables) | self.named,
             capture_output=True,
             text=True,
             check=False,
@@ -166,8 +173,65 @@ def test_a_system_call_outside_the_list_is_refused(service: Service, role: str) 
         "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)",
         "__import__('fcntl').ioctl(0, 0x5412, b'x')",
         "__import__('mmap').mmap(-1, 4096, prot=7)",
+        "socket.socket(socket.AF_INET, socket.SOCK_RAW, 6)",
+        "socket.socket(socket.AF_INET6, socket.SOCK_RAW, 17)",
     )
     assert dict(zip(attempts, service.tries(role, *attempts), strict=True)) == dict.fromkeys(attempts, REFUSED)
+
+
+@both
+def test_what_was_written_in_memory_is_not_executed(service: Service, role: str) -> None:
+    code = """
+import mmap
+memory = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+address = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+for protection in (mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_EXEC, mmap.PROT_EXEC):
+    done = libc.mprotect(address, ctypes.c_size_t(4096), protection)
+    print(os.strerror(ctypes.get_errno()) if done else "done")
+"""
+    ended = service.ends(role, code)
+    assert ended.stdout.splitlines() == ["done", REFUSED, REFUSED], ended.stderr
+
+
+@both
+def test_no_file_becomes_set_user_id(service: Service, role: str) -> None:
+    at_once = "os.close(os.open(folder / 'log/a', os.O_CREAT | os.O_WRONLY, 0o{}755))"
+    nameless = "os.close(os.open(folder / 'log', os.O_TMPFILE | os.O_WRONLY, 0o{}755))"
+    attempts = [
+        *(attempt.format(bits) for attempt in (at_once, nameless) for bits in (4, 2)),
+        "os.chmod(folder / 'etc/policy.json', 0o4755)",
+        "os.chmod('policy.json', 0o2755, dir_fd=os.open(folder / 'etc', os.O_RDONLY))",
+        "os.fchmod(os.open(folder / 'etc/policy.json', os.O_RDONLY), 0o4755)",
+    ]
+    assert dict(zip(attempts, service.tries(role, *attempts), strict=True)) == dict.fromkeys(attempts, REFUSED)
+    usual = [at_once.format(0), nameless.format(0), "os.chmod(folder / 'etc/policy.json', 0o600)"]
+    assert service.tries(role, *usual) == ["None", "None", "None" if role == "main" else REFUSED]
+
+
+@needs_landlock
+def test_private_keys_of_the_machine_are_out_of_reach(service: Service) -> None:
+    readable = [path for path, _ in service.rules().files]
+    assert not {"/etc", "/etc/ssl", "/etc/pki", "/etc/pki/tls"} & set(readable)
+    for name in ("own.pem", "elsewhere/ca/root.pem"):
+        (service.folder / name).parent.mkdir(exist_ok=True)
+        (service.folder / name).write_text("an authority")
+    service.named = {
+        "SSL_CERT_FILE": str(service.folder / "own.pem"),
+        "SSL_CERT_DIR": str(service.folder / "elsewhere/ca"),
+    }
+    attempts = ("(folder / 'own.pem').read_text()", "(folder / 'elsewhere/ca/root.pem').read_text()")
+    assert service.tries("main", *attempts) == ["an authority"] * 2
+
+
+@pytest.mark.parametrize(("missing", "reached"), [("late", ["log"]), ("late/deep", [])])
+def test_a_folder_that_is_not_there_stands_for_one_above_it_and_no_more(
+    service: Service, missing: str, reached: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = service.folder / "log" / missing / "audit.jsonl"
+    service.variables["audit_log_path"] = str(path)
+    written = [folder for folder, rights in service.rules().files if "write" in rights]
+    assert written == [str(service.folder / "run"), "/dev/null", *(str(service.folder / name) for name in reached)]
+    assert (f"`{path}` is out of reach" in caplog.text) == (not reached)
 
 
 def test_a_worker_starts_no_programs_and_without_anybody_to_call_calls_nobody(service: Service) -> None:

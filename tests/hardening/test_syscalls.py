@@ -1,6 +1,8 @@
 """The list of system calls, the filters and the profile that are made of it."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,15 @@ def test_what_is_never_needed_is_allowed_to_nobody(arch: str) -> None:
         assert not NEVER & set(allowed(role, arch))
 
 
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_conditions_are_on_the_arguments_of_the_call_that_is_there(arch: str) -> None:
+    # `openat` has one argument more than `open`, in whose place it is on arm64, so each has bounds of its own.
+    conditions = syscalls().conditions
+    for role in ("main", "worker"):
+        assert allowed(role, arch)["openat"] == conditions["openat_without_set_id"]
+    assert allowed("main", arch)["fchmodat"] == conditions["modeat_without_set_id"]
+
+
 def test_the_profile_for_containers_holds_what_everybody_needs_and_denies_the_rest() -> None:
     profile = oci_profile()
     assert (profile["defaultAction"], profile["defaultErrnoRet"]) == ("SCMP_ACT_ERRNO", 38)
@@ -122,6 +133,53 @@ def test_a_file_that_cannot_be_written_is_said() -> None:
     result = CliRunner().invoke(cli, ["seccomp-profile", "/nowhere/at/all.json"])
     assert result.exit_code == 1
     assert "/nowhere/at/all.json" in result.output
+
+
+def test_what_a_link_names_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    file, link = tmp_path / "there.json", tmp_path / "link.json"
+    file.write_text("before")
+    link.symlink_to(file)
+    assert CliRunner().invoke(cli, ["seccomp-profile", str(link)]).exit_code == 0
+    assert link.readlink() == file
+    assert json.loads(file.read_text()) == oci_profile()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_what_is_no_file_is_written_to(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert CliRunner().invoke(cli, ["seccomp-profile", str(pipe)]).exit_code == 0
+    assert pipe.is_fifo()
+    reader.join(10)
+    assert json.loads(read[0]) == oci_profile()
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "replace", refused)
+    result = CliRunner().invoke(cli, ["seccomp-profile", str(tmp_path / "seccomp.json")])
+    assert result.exit_code == 1
+    assert "Operation not permitted" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_for_elsewhere_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KALGUARD_API_KEY", "kg_test_key")
+    monkeypatch.setenv("KALGUARD_STATE_DIR", str(tmp_path / "state"))
+    result = CliRunner().invoke(cli, ["os-profile", "macos"])
+    assert f'(allow file-write* (subpath "{tmp_path}/state"))' in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_for_a_collector_that_cannot_be_called_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:99999")
+    result = CliRunner().invoke(cli, ["os-profile", "macos"])
+    assert result.exit_code == 2
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT: the value given is not an http or https URL" in result.output
 
 
 @pytest.mark.parametrize(("system", "expected"), [("macos", "(deny default)"), ("windows", "CreateJobObject")])

@@ -79,6 +79,19 @@ def test_a_worker_without_room_for_its_metrics_does_not_start(tmp_path: Path) ->
     assert "worker process cannot start: no room for its metrics in" in done.stderr
 
 
+def test_a_worker_that_is_to_be_confined_and_has_no_folder_does_not_start() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from kalguard.sidecar.worker import create; create()"],
+        env=environment(harden="true"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "worker process cannot start: it cannot be confined" in done.stderr
+
+
 def test_what_a_dead_worker_counted_stays_but_not_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))

@@ -264,6 +264,10 @@ def test_traces_without_the_extra_are_a_mistake_that_is_told(missing: str) -> No
         ({ENDPOINT: "127.0.0.1:4318"}, f"{ENDPOINT}: the value given is not an http or https URL"),
         ({ENDPOINT: "http://u:hunter2@h:port"}, f"{ENDPOINT}: the value given is not an http or https URL"),
         (
+            {ENDPOINT: "http://h:99999", "KALGUARD_HARDEN": "true", "KALGUARD_LOG_LEVEL": "error"},
+            f"{ENDPOINT}: the value given is not an http or https URL",
+        ),
+        (
             {ENDPOINT: "http://h", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "ftp://h"},
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: the value given is not an http or https URL",
         ),

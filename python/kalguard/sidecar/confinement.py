@@ -1,6 +1,7 @@
 """What the processes of the service may do, made from the settings, where `KALGUARD_HARDEN` asks for it.
 
-The main process is confined before anything else happens, and the worker processes inherit that. Each worker then
+The main process is confined before it listens, calls anybody or reads a file that the settings name (but secrets), and
+the worker processes inherit that. Each worker then
 gives up what only the main process needs: starting programs, and, where it has nobody to call, calling. What is
 configured goes on working: each file that the settings name can be read with its folder, where an editor or
 Kubernetes puts another in its place. No other module here imports `hardening`.
@@ -26,7 +27,8 @@ _READ_AND_WRITE: tuple[Right, ...] = ("read", "write")
 # What the C library and OpenSSL look into: names, time zones, authorities.
 _SYSTEM = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/usr/share/ca-certificates"),
-    *("/etc/ld.so.cache", "/etc/localtime", "/etc/ssl", "/etc/pki", "/etc/ca-certificates"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/etc/ca-certificates", "/etc/ssl/certs", "/etc/ssl/openssl.cnf"),
+    *("/etc/pki/tls/certs", "/etc/pki/tls/openssl.cnf", "/etc/pki/ca-trust"),  # not the private keys beside them
     *("/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services"),
     "/dev/urandom",
     # How many processors there are and how much memory, how many connections may wait.
@@ -48,6 +50,7 @@ def confine_main(settings: Settings, environ: Mapping[str, str], folder: Path) -
 
     Says in the log what is in force and what is not. Raises `ConfigError` if the kernel refuses what it has.
     """
+    _make_state_folder(settings)
     try:
         in_force = confine(main_rules(settings, environ, folder))
     except (OSError, RuntimeError) as error:
@@ -100,7 +103,7 @@ def _writable(settings: Settings, folder: Path) -> Iterator[tuple[str, tuple[Rig
     if settings.audit_log_path not in (None, "-"):
         writable += _places(str(settings.audit_log_path))
     if settings.state_dir is not None and settings.api_key is not None:
-        writable.append(str(_made(settings.state_dir)))
+        writable.append(str(Path(settings.state_dir).absolute()))
     yield from ((path, _READ_AND_WRITE) for path in writable)
 
 
@@ -118,26 +121,28 @@ def _named(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
 def _places(path: str) -> Iterator[str]:
     """Where a file is and where its name leads to: the folders, in which it may be replaced; of a device itself.
 
-    A folder that is not there yet stands for the one above it, but the root of all for none: that would be everything.
+    A folder that is not there yet stands for the one above it, if that is there. The root of all stands for none: that
+    would be everything. What is out of reach by that is said in the log.
     """
     for place in {Path(path).absolute(), Path(os.path.realpath(path))}:
         if place.exists() and not place.is_file() and not place.is_dir():
             yield str(place)
             continue
-        there = next(folder for folder in place.parents if folder.is_dir())
-        if there == Path(there.anchor):
+        there = next((folder for folder in place.parents[:2] if folder.is_dir()), None)
+        if there is None or there == Path(there.anchor):
             _log.warning("KALGUARD_HARDEN: `%s` is out of reach: its folder is `/`, or is not there", path)
         else:
             yield str(there)
 
 
-def _made(folder: str) -> Path:
-    """The state folder, which there has to be for a rule to name it; whether it can be used is seen later."""
+def _make_state_folder(settings: Settings) -> None:
+    """There has to be one for a rule to name it; whether it can be used is seen later."""
+    if settings.state_dir is None or settings.api_key is None:
+        return
     try:
-        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(settings.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
-        _log.debug("`%s` cannot be made", folder)
-    return Path(folder).absolute()
+        _log.debug("`%s` cannot be made", settings.state_dir)
 
 
 def _libraries() -> set[str]:
@@ -200,8 +205,12 @@ def _callees(settings: Settings, environ: Mapping[str, str]) -> set[int]:
 
 
 def _ports(urls: Iterable[str]) -> Iterator[int]:
+    """The ports that URLs name; none where one is not a URL, which whoever is to call there says."""
     for url in urls:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port or _PORTS.get(parts.scheme)
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            port = parts.port or _PORTS.get(parts.scheme)
+        except ValueError:
+            continue
         if port is not None:
             yield port

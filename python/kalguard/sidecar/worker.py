@@ -21,20 +21,28 @@ _log = logging.getLogger(__name__)
 
 def create() -> Litestar:
     """The app for this process's environment. Exits with 1 if it cannot be confined, or its metrics have no room."""
-    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        settings = config.load(os.environ).settings
-        if settings.harden:
-            try:
-                confine_worker(settings, os.environ, Path(folder))
-            except (OSError, RuntimeError) as error:
-                _log.critical("worker process cannot start: it cannot be confined: %s", error)
-                sys.exit(1)
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    settings = config.load(os.environ).settings
+    if settings.harden:
+        _confine(settings, folder)
+    if folder:
         try:
             reserve(Path(folder))
         except OSError as error:
             _log.critical("worker process cannot start: no room for its metrics in `%s`: %s", folder, error.strerror)
             sys.exit(1)
     return app.create()
+
+
+def _confine(settings: config.Settings, folder: str | None) -> None:
+    if not folder:
+        _log.critical("worker process cannot start: it cannot be confined: PROMETHEUS_MULTIPROC_DIR names no folder")
+        sys.exit(1)
+    try:
+        confine_worker(settings, os.environ, Path(folder))
+    except (OSError, RuntimeError) as error:
+        _log.critical("worker process cannot start: it cannot be confined: %s", error)
+        sys.exit(1)
 
 
 def reserve(folder: Path) -> None:
