@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from kalguard import SandboxError
 from tests.hardening.sandbox.tools import (
     BWRAP,
     PREFIX,
@@ -208,6 +210,25 @@ def test_a_killed_agent_s_copy_does_not_keep_a_tool_alive(tmp_path: Path) -> Non
         time.sleep(1)  # until there is the copy
         process.kill()
         process.wait(10)
+        wait_until_gone(mark)
+
+
+def test_a_supervisor_that_does_nothing_is_killed_and_the_tool_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kalguard.hardening.sandbox.process._ENDING_SECONDS", 0.5)
+    mark = marker()
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(box(tmp_path, timeout_seconds=1).run, python(IGNORES_ALL, mark))
+        wait_until_alive(mark)
+        (supervisor,) = (
+            number
+            for number in alive(str(tmp_path / "work"))
+            if Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
+        )
+        os.kill(supervisor, signal.SIGSTOP)
+        with pytest.raises(SandboxError, match="has not ended"):
+            running.result()
         wait_until_gone(mark)
 
 

@@ -70,14 +70,14 @@ class Pipes:
 
 
 class Process:
-    """What `command` gives for the pipes, started; `tells_signals_as_shells_do`: by exit codes, as bubblewrap does.
+    """What `command` gives for the pipes, started. Bubblewrap tells signals by exit codes, as shells do.
 
     Raises `OSError` where the supervisor cannot be started.
     """
 
-    def __init__(self, command: Callable[[Pipes], list[str]], *, tells_signals_as_shells_do: bool) -> None:
+    def __init__(self, command: Callable[[Pipes], list[str]], *, by_bwrap: bool) -> None:
         self._pipes = Pipes()
-        self._signal_codes = _SHELL_SIGNALS if tells_signals_as_shells_do else range(0)
+        self._by_bwrap, self._signal_codes = by_bwrap, _SHELL_SIGNALS if by_bwrap else range(0)
         try:
             self._popen = subprocess.Popen(  # noqa: S603 the command is what the sandbox is made of
                 command(self._pipes),
@@ -193,6 +193,10 @@ class Process:
         try:
             self._popen.wait(_ENDING_SECONDS)
         except subprocess.TimeoutExpired:
+            if self._by_bwrap:  # which dies with the supervisor; else it is the only one that can still end all
+                self._popen.kill()
+                with suppress(subprocess.TimeoutExpired):
+                    self._popen.wait(_ENDING_SECONDS)
             raise SandboxError("the tool was killed and has not ended") from None
 
 

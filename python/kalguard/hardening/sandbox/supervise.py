@@ -98,7 +98,7 @@ class _Run:
             ends = [str(pipes.report_write), str(pipes.life_read)]
             return [*supervisor, "supervise", *ends, str(os.getpid()), json.dumps(removed), *group.entering(inner)]
 
-        process = Process(command, tells_signals_as_shells_do=by_bwrap)
+        process = Process(command, by_bwrap=by_bwrap)
         with process:
             answer = process.configure(self._config(by_bwrap, packages, assured), self._cancel_fd)
             started = time.monotonic()
