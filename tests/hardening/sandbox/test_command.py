@@ -108,6 +108,11 @@ def test_a_refusal_as_json_names_what_is_missing(tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["missing"] == ["namespaces"]
 
 
+def test_a_relative_path_of_bubblewrap_is_from_where_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "mine").symlink_to(BWRAP)
+    assert run(tmp_path, "--bwrap", "./mine", "--", "echo", "ran").stdout == b"ran\n"
+
+
 def test_options_after_the_command_are_the_command_s(tmp_path: Path) -> None:
     assert run(tmp_path, "echo", "--timeout", "-x").stdout == b"--timeout -x\n"
 

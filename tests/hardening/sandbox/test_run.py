@@ -254,7 +254,7 @@ def test_memory_that_is_too_little_to_set_up_is_told_as_that(tmp_path: Path) -> 
     killed = tmp_path / "bwrap"  # as the kernel does in a control group
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
     killed.chmod(0o755)
-    with pytest.raises(SandboxError, match="`memory_bytes` may be too little") as caught:
+    with pytest.raises(SandboxError, match="memory limit may be too low") as caught:
         box(tmp_path, bwrap=killed).run(["true"])
     assert caught.value.missing == ()
 

@@ -114,7 +114,7 @@ class Process:
         if status.next() != b"ready":
             complaint = self._complaint()
             if self._was_killed():
-                raise SandboxError("killed while the sandbox was set up: `memory_bytes` may be too little for that")
+                raise SandboxError("killed while the sandbox was set up: the memory limit may be too low for that")
             raise NotSetUp(complaint)
         try:
             with open(self._pipes.config_write, "wb", closefd=False) as stream:

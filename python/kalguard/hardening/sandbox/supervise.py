@@ -42,7 +42,8 @@ class _Run:
     def __init__(self, rules: "Sandbox", command: list[str], stdin: bytes, cancel_fd: int) -> None:
         self._rules, self._command, self._stdin, self._cancel_fd = rules, command, stdin, cancel_fd
         read, write = [os.fspath(path) for path in rules.read], [os.fspath(path) for path in rules.write]
-        self._bwrap = shutil.which("bwrap") if rules.bwrap is None else os.fspath(rules.bwrap)
+        bwrap = shutil.which("bwrap") if rules.bwrap is None else os.fspath(rules.bwrap)
+        self._bwrap = None if bwrap is None else os.path.abspath(bwrap)  # it is started in another folder
         self._seen = view.folders(os.fspath(rules.cwd), read, write, self._bwrap)
 
     def result(self) -> SandboxResult:
