@@ -335,7 +335,7 @@ def seccomp_program(
     `calls` are names with conditions `(index, mask, value)`, which hold where `argument & mask == value`; all of an
     entry must, and several entries of one name are alternatives. `matched` and `otherwise` are what happens: `kill` the
     process, `log`, `allow`, or fail with an errno. `arch` is `x86_64` or `aarch64`; a call for another, x32 included,
-    ends the process.
+    ends the process. Where `otherwise` is `allow`, calls that are too new to be named fail with `ENOSYS`.
     """
 
 def install_seccomp(program: bytes, /) -> None:

@@ -19,6 +19,8 @@ _SIZE = re.compile(r"([0-9]{1,12})([KMG]?)")
 _SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _SPAN = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+_OPTIONS = {"memory_bytes": "--memory", "output_bytes": "--output", "file_size_bytes": "--file-size"}
+_OPTIONS |= {"cpu_seconds": "--cpu", "timeout_seconds": "--timeout", "processes": "--processes", "env": "--env"}
 _NAMES = click.Choice([str(one) for one in Protection])
 
 
@@ -103,13 +105,14 @@ def run(
     Exit code: that of the command, or 128 and the number of the signal that ended it; 124 if it was ended for its time
     or its output; 125 if it was not run, since something that is demanded cannot be had; 2 for bad options.
     """
+    _refuse_contradictions(further, without, network=rules["network"])
     required = (FULL_PROTECTION | {*further}) - {*without}
     try:
         result = Sandbox(env=dict(map(_variable, variables)), require=required, **rules).run(
             command, stdin=sys.stdin.buffer.read() if reads_stdin else b""
         )
     except ConfigError as error:
-        raise click.UsageError(printable(str(error))) from None
+        raise click.UsageError(printable("; ".join(map(_with_option, error.problems)))) from None
     except SandboxError as error:
         _print_refusal(error, as_json=output_format == "json")
         raise SystemExit(_NOT_RUN) from None
@@ -118,6 +121,20 @@ def run(
     else:
         _print_raw(result)
     raise SystemExit(_exit_code(result))
+
+
+def _refuse_contradictions(further: tuple[str, ...], without: tuple[str, ...], *, network: bool) -> None:
+    for name in further:
+        if name in without:
+            raise click.UsageError(f"--require {name} and --without {name} contradict each other")
+    if network and Protection.NO_NETWORK in further:
+        raise click.UsageError(f"--network and --require {Protection.NO_NETWORK} contradict each other")
+
+
+def _with_option(problem: str) -> str:
+    """A problem with the option's name instead of the field's."""
+    field, colon, text = problem.partition(":")
+    return _OPTIONS.get(field, field) + colon + text
 
 
 def _variable(text: str) -> tuple[str, str]:

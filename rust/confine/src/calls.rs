@@ -20,8 +20,20 @@ const NO_X32: [sock_filter; 3] = [
     sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x8000_0000 },
 ];
 
+/// What follows the newest call of the names that there are (`mseal`), on both architectures.
+const FIRST_UNNAMED: u32 = 463;
+
+/// A list of what is denied cannot name calls that are newer than the names. As if the kernel did not have them (`ENOSYS`),
+/// so that programs take the older ones.
+const NO_UNNAMED: [sock_filter; 3] = [
+    sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 },
+    sock_filter { code: 0x35, jt: 0, jf: 1, k: FIRST_UNNAMED },
+    sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | 38 },
+];
+
 /// A program that does `matched` with what `calls` names and `otherwise` with all else. A call for another architecture
-/// than `arch` (`x86_64`, `aarch64`), x32 included, ends the process. Several entries of one name are alternatives.
+/// than `arch` (`x86_64`, `aarch64`), x32 included, ends the process. Several entries of one name are alternatives. Where
+/// all else is allowed, calls that are too new to be named fail with `ENOSYS`.
 ///
 /// # Errors
 ///
@@ -40,8 +52,10 @@ pub fn program(calls: &[Call], matched: Action, otherwise: Action, arch: &str) -
     }});
     let compiled = seccompiler::compile_from_json(document.to_string().as_bytes(), target)
         .map_err(|error| Error::Invalid(error.to_string()))?;
-    let before: &[sock_filter] = if target == TargetArch::x86_64 { &NO_X32 } else { &[] };
-    Ok(before.iter().chain(compiled.values().flatten()).flat_map(bytes_of).collect())
+    let no_x32: &[sock_filter] = if target == TargetArch::x86_64 { &NO_X32 } else { &[] };
+    let no_unnamed: &[sock_filter] = if otherwise == Action::Allow { &NO_UNNAMED } else { &[] };
+    let whole = no_x32.iter().chain(no_unnamed).chain(compiled.values().flatten());
+    Ok(whole.flat_map(bytes_of).collect())
 }
 
 /// Install what [`program`] made, for all threads of this process and what they start. Sets `no_new_privs`. Of several

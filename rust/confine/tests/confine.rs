@@ -135,3 +135,25 @@ fn bytes_that_are_no_program_are_refused() {
         assert!(matches!(kalguard_confine::install(bytes), Err(Error::Invalid(_))));
     }
 }
+
+#[test]
+fn calls_that_are_newer_than_the_names_are_as_if_absent_where_all_else_is_allowed() {
+    // Unless the number is 463 or higher, skip one: fail with ENOSYS.
+    let unnamed: [u8; 16] = [[0x35_u16, 0x0100, 463, 0], [0x06, 0, 38, 0x0005]]
+        .concat()
+        .into_iter()
+        .flat_map(u16::to_le_bytes)
+        .collect::<Vec<u8>>()
+        .try_into()
+        .unwrap();
+    for arch in ["x86_64", "aarch64"] {
+        let denying = program(&[named("ptrace", &[])], Action::Errno(1), Action::Allow, arch).unwrap();
+        assert!(denying.windows(16).any(|bytes| bytes == unnamed));
+        assert!(!allowing(&[named("read", &[])], arch).unwrap().windows(16).any(|bytes| bytes == unnamed));
+        // The newest name, and those that would follow: when the names grow, so must the number.
+        assert!(allowing(&[named("mseal", &[])], arch).is_ok());
+        for name in ["setxattrat", "getxattrat", "listxattrat", "removexattrat", "open_tree_attr", "file_getattr"] {
+            assert!(allowing(&[named(name, &[])], arch).is_err());
+        }
+    }
+}

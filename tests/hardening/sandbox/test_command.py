@@ -37,7 +37,7 @@ def test_what_it_writes_and_its_exit_code_are_the_command_s(tmp_path: Path) -> N
     assert (ended.returncode, ended.stdout, ended.stderr) == (7, b"\xffout", b"err\n")
 
 
-def test_the_options_of_the_issue(tmp_path: Path) -> None:
+def test_the_options_give_it_what_they_say(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     arguments = ["--timeout", "5s", "--env", "PATH", "--env", "A=b=c", "--cwd", "work", "--write", "work"]
     arguments += ["--memory", "256M", "--processes", "8", "--file-size", "1M", "--output", "64K", "--cpu", "3"]
@@ -76,6 +76,18 @@ def test_as_json_it_says_how_it_ended_and_what_was_in_force(tmp_path: Path) -> N
         (["--timeout", "5", "--", "true"], 2, b"`5` is not a time span"),
         (["--require", "magic", "--", "true"], 2, b"magic"),
         (["--unknown", "--", "true"], 2, b"--unknown"),
+        (["--require", "namespaces", "--without", "namespaces", "--", "true"], 2, b"contradict"),
+        (["--network", "--require", "no-network", "--", "true"], 2, b"contradict"),
+        (
+            ["--memory", "999999999999G", "--", "true"],
+            2,
+            b"--memory: `1073741823998926258176` is not a whole number from 1 to",
+        ),
+        (
+            ["--timeout", "999999h", "--", "true"],
+            2,
+            b"--timeout: `3599996400.0` is not a number of seconds above 0 and up to",
+        ),
         ([], 2, b"COMMAND"),
     ],
 )
@@ -94,6 +106,11 @@ def test_a_refusal_as_json_names_what_is_missing(tmp_path: Path) -> None:
     ended = run(tmp_path, "--bwrap", "/missing", "--output-format", "json", "--", "true")
     assert ended.returncode == 125
     assert json.loads(ended.stdout)["missing"] == ["namespaces"]
+
+
+def test_a_relative_path_of_bubblewrap_is_from_where_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "mine").symlink_to(BWRAP)
+    assert run(tmp_path, "--bwrap", "./mine", "--", "echo", "ran").stdout == b"ran\n"
 
 
 def test_options_after_the_command_are_the_command_s(tmp_path: Path) -> None:

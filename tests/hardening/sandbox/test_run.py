@@ -1,8 +1,13 @@
 """What is run and how, and what is refused before anything runs."""
 
+import json
 import os
+import resource
 import stat
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,8 @@ import pytest
 
 from kalguard import FULL_PROTECTION, Protection, Sandbox, SandboxError
 from kalguard.errors import ConfigError
-from tests.hardening.sandbox.tools import box, marker, python
+from kalguard.hardening.sandbox.calls import programs
+from tests.hardening.sandbox.tools import BWRAP, box, marker, python
 
 
 @pytest.mark.parametrize("name", ["-c", "--help", "--bind", "--"])
@@ -148,7 +154,7 @@ def test_bad_rules_are_told_together(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("command", [[], [""], "ls -l", ["ls", "a\0b"], ["ls", 1]])
+@pytest.mark.parametrize("command", [[], [""], "ls -l", ["ls", "a\0b"], ["ls", 1], ["ls", "\ud800"]])
 def test_a_command_that_is_none_is_told(tmp_path: Path, command: Any) -> None:
     with pytest.raises(ConfigError, match="command"):
         box(tmp_path).run(command)
@@ -171,3 +177,126 @@ def test_an_async_call_that_is_refused_raises_as_the_other(tmp_path: Path) -> No
 
     with pytest.raises(SandboxError, match="No such file"):
         anyio.run(call)
+
+
+IGNORING_AGENT = """
+import json, signal, sys
+from kalguard import Sandbox
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print(Sandbox(**json.loads(sys.argv[1])).run(["sh", "-c", "exit 3"]).exit_code)
+"""
+
+
+def test_an_agent_that_ignores_ends_of_children_is_told_the_exit_code(tmp_path: Path) -> None:
+    rules = {"cwd": str(tmp_path), "bwrap": str(BWRAP)}
+    ended = subprocess.run(
+        [sys.executable, "-c", IGNORING_AGENT, json.dumps(rules)],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout == b"3\n", ended.stderr
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """All numbers below 1100 are taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("this process may not have so many open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    opened = [os.open("/dev/null", os.O_RDONLY)]
+    while opened[-1] < 1100:
+        opened.append(os.open("/dev/null", os.O_RDONLY))
+    yield
+    for descriptor in opened:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_an_agent_with_more_than_a_thousand_open_files_runs_tools(tmp_path: Path) -> None:
+    assert box(tmp_path).run(["echo", "ran"]).stdout == b"ran\n"
+    with pytest.raises(SandboxError, match="no-such-bwrap"):
+        box(tmp_path, bwrap=tmp_path / "no-such-bwrap").run(["true"])
+
+
+def test_without_descriptors_it_is_an_error_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 0 to 24 descriptors left, so that each step meets its end once."""
+    made: list[str] = []  # folders of device nodes
+    make = tempfile.mkdtemp
+
+    def recorded(**how: str) -> str:
+        made.append(make(**how))
+        return made[-1]
+
+    monkeypatch.setattr("tempfile.mkdtemp", recorded)
+    sandbox, soft_hard = box(tmp_path), resource.getrlimit(resource.RLIMIT_NOFILE)
+    sandbox.run(["true"])  # what is loaded once is loaded
+    before, errors = os.listdir("/proc/self/fd"), 0
+    for left in range(25):
+        highest = max(map(int, before)) + 1
+        taken = [number for number in range(highest) if str(number) not in before]
+        filling = [os.open("/dev/null", os.O_RDONLY) for _ in taken]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + left, soft_hard[1]))
+        try:
+            sandbox.run(["true"])
+        except SandboxError:
+            errors += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, soft_hard)
+            for descriptor in filling:
+                os.close(descriptor)
+        assert len(os.listdir("/proc/self/fd")) == len(before), f"{left} left"
+        assert not any(map(os.path.exists, made))
+    assert errors > 3
+
+
+def test_memory_that_is_too_little_to_set_up_is_told_as_that(tmp_path: Path) -> None:
+    killed = tmp_path / "bwrap"  # as the kernel does in a control group
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    with pytest.raises(SandboxError, match="memory limit may be too low") as caught:
+        box(tmp_path, bwrap=killed).run(["true"])
+    assert caught.value.missing == ()
+
+
+def test_a_machine_without_a_list_of_system_calls_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs.cache_clear()
+    monkeypatch.setattr("platform.machine", lambda: "i686")
+    with pytest.raises(SandboxError, match=r"no list of system calls for `i686`") as caught:
+        box(tmp_path).run(["true"])
+    assert caught.value.missing == (Protection.SECCOMP,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cwd", None),
+        ("env", None),
+        ("env", {"A": 1}),
+        ("env", {1: "A"}),
+        ("env", {"A": "\ud800"}),
+        ("read", "/etc"),
+        ("write", [1]),
+        ("bwrap", 7),
+        ("network", "no"),
+        ("require", ""),
+        ("require", "seccomp"),
+        ("require", [[]]),
+        ("memory_bytes", 2**63),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_with_its_field(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        box(tmp_path, **{name: value})
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [name]
+
+
+def test_input_that_is_no_bytes_is_told(tmp_path: Path) -> None:
+    text: Any = "text"
+    with pytest.raises(ConfigError, match="stdin"):
+        box(tmp_path).run(["cat"], stdin=text)

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from kalguard import SandboxError
 from tests.hardening.sandbox.tools import (
     BWRAP,
     PREFIX,
@@ -151,3 +155,95 @@ def test_an_agent_that_is_killed_while_it_sets_up_leaves_nothing_behind(tmp_path
         process.kill()
         process.wait(10)
     wait_until_gone(folder)
+
+
+# Its standard input says what to run, so that the tool's marker is not among its own arguments. A copy of it, which
+# holds all that it held then, lives on.
+FORKING_AGENT = """
+import json, os, sys, threading, time
+from kalguard import Sandbox
+def copy():
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+rules, command = json.load(sys.stdin)
+threading.Timer(0.5, copy).start()
+print(json.dumps(Sandbox(**rules).run(command).timed_out), flush=True)
+"""
+
+
+@contextmanager
+def forking_agent(folder: Path, tool: list[str], **rules: object) -> Iterator[subprocess.Popen[bytes]]:
+    """An agent in a session of its own, which forks while it runs a tool."""
+    (folder / "work").mkdir()
+    given = {"cwd": str(folder / "work"), "read": [PREFIX], "bwrap": str(BWRAP), **rules}
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKING_AGENT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        assert process.stdin is not None
+        with process.stdin as stream:
+            stream.write(json.dumps([given, tool]).encode())
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_forked_copy_of_the_agent_does_not_keep_a_tool_alive(tmp_path: Path) -> None:
+    mark = marker()
+    with forking_agent(tmp_path, python(IGNORES_ALL, mark), timeout_seconds=1) as process:
+        assert process.stdout is not None
+        begun = time.monotonic()
+        assert process.stdout.readline() == b"true\n"
+        assert time.monotonic() - begun < 8
+        assert alive(mark) == []
+
+
+def test_a_killed_agent_s_copy_does_not_keep_a_tool_alive(tmp_path: Path) -> None:
+    mark = marker()
+    with forking_agent(tmp_path, python(IGNORES_ALL, mark), timeout_seconds=600) as process:
+        wait_until_alive(mark)
+        time.sleep(1)  # until there is the copy
+        process.kill()
+        process.wait(10)
+        wait_until_gone(mark)
+
+
+def test_a_supervisor_that_does_nothing_is_killed_and_the_tool_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kalguard.hardening.sandbox.process._ENDING_SECONDS", 0.5)
+    mark = marker()
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(box(tmp_path, timeout_seconds=1).run, python(IGNORES_ALL, mark))
+        wait_until_alive(mark)
+        (supervisor,) = (
+            number
+            for number in alive(str(tmp_path / "work"))
+            if Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
+        )
+        os.kill(supervisor, signal.SIGSTOP)
+        with pytest.raises(SandboxError, match="has not ended"):
+            running.result()
+        wait_until_gone(mark)
+
+
+def test_a_second_cancel_does_not_return_before_the_tool_has_ended(tmp_path: Path) -> None:
+    mark = marker()
+
+    async def cancel() -> None:
+        task = asyncio.create_task(box(tmp_path, timeout_seconds=60).run_async(python(IGNORES_ALL, mark)))
+        while not alive(mark):
+            await asyncio.sleep(0.01)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert alive(mark) == []
+
+    asyncio.run(cancel())

@@ -12,7 +12,7 @@ import pytest
 
 import kalguard
 from kalguard import Protection, SandboxError
-from tests.hardening.sandbox.tools import IS_ROOT, PREFIX, box, everything_but, python
+from tests.hardening.sandbox.tools import BWRAP, IS_ROOT, PREFIX, box, everything_but, python
 from tests.support import ROOT, free_port
 
 # Prints what each of the statements in its arguments gives: its value, or the name of its error.
@@ -74,6 +74,11 @@ def test_a_folder_inside_one_that_may_be_written_can_be_kept_as_it_is(tmp_path: 
     )
     assert answers[0] == "1"
     assert answers[1] in ("OSError", "PermissionError")
+
+
+def test_a_working_folder_inside_one_that_may_be_written_may_be_written(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    assert tried(tmp_path, "open('a', 'w').write('x')", write=[tmp_path]) == ["1"]
 
 
 def test_files_that_were_not_named_are_not_there(tmp_path: Path) -> None:
@@ -222,9 +227,16 @@ def test_memory_that_no_limit_of_a_process_counts_cannot_be_had(tmp_path: Path) 
 
 
 def test_what_keeps_it_in_the_sandbox_cannot_be_given_to_it_for_writing(tmp_path: Path) -> None:
-    for folder in (Path(kalguard.__file__).parent, Path(kalguard.__file__).parent.parent):
+    package, link = Path(kalguard.__file__).parent, tmp_path / "linked/bwrap"
+    link.parent.mkdir()
+    link.symlink_to(BWRAP)
+    kept = [package, package.parent, package / "hardening", BWRAP, BWRAP.parent]
+    for path in [*kept, Path(PREFIX), Path(os.__file__), Path(os.__file__).parent]:
         with pytest.raises(SandboxError, match="keeps it in the sandbox"):
-            box(tmp_path, write=[folder]).run(["true"])
+            box(tmp_path, write=[path]).run(["true"])
+    for path in (link.parent, BWRAP.parent):
+        with pytest.raises(SandboxError, match="keeps it in the sandbox"):
+            box(tmp_path, bwrap=link, write=[path]).run(["true"])
 
 
 CALLS = """

@@ -14,6 +14,7 @@ from tests.hardening.sandbox.test_tree import IGNORES_ALL, ORPHANS, agent
 from tests.hardening.sandbox.test_view import TRIES
 from tests.hardening.sandbox.tools import (
     IS_ROOT,
+    PREFIX,
     alive,
     box,
     everything_but,
@@ -174,3 +175,31 @@ def test_set_user_id_programs_give_nothing(tmp_path: Path) -> None:
     os.chown(program, 12345, 12345)
     program.chmod(0o6755)
     assert plain(tmp_path).run([str(program), "-u"]).stdout == b"0\n"
+
+
+NEWER = """
+import ctypes, errno, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for number in range(463, 475):
+    assert libc.syscall(number, -100, sys.argv[1].encode(), 0, 0, 0, 0) == -1
+    print(errno.errorcode[ctypes.get_errno()])
+"""
+
+
+def test_system_calls_that_are_newer_than_their_names_are_as_if_absent(tmp_path: Path) -> None:
+    """Such as setxattrat (463), removexattrat (466), file_setattr (469): Landlock does not guard what they change."""
+    result = plain(tmp_path).run(python(NEWER, str(tmp_path)))
+    assert result.stdout.decode().split() == ["ENOSYS"] * 12
+
+
+def test_a_path_that_landlock_cannot_keep_as_it_is_is_refused(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "kept").mkdir(parents=True)
+    with pytest.raises(SandboxError, match="without bubblewrap it could not be kept as it is"):
+        plain(tmp_path, read=[PREFIX, work / "kept"], write=[work]).run(["true"])
+    inside = plain(tmp_path, cwd=work / "kept", write=[work]).run(["touch", "new"])
+    assert inside.succeeded and (work / "kept/new").exists()
+
+
+def test_an_exit_code_that_looks_like_a_signal_is_told_as_it_is(tmp_path: Path) -> None:
+    assert plain(tmp_path).run(["sh", "-c", "exit 150"]).exit_code == 150

@@ -5,7 +5,6 @@ Bubblewrap cannot show a node read-only. So a tool of root's gets copies, which 
 """
 
 import os
-import shutil
 import stat
 import tempfile
 from contextlib import suppress
@@ -54,5 +53,8 @@ class DeviceNodes:
         """Remove them. Those of a tool that still runs go with it."""
         self.arguments = []
         if self._folder is not None:
+            for name in DEVICES:  # by name: to list a folder takes a descriptor, and there may be none left
+                with suppress(OSError):
+                    (self._folder / name).unlink()
             with suppress(OSError):
-                shutil.rmtree(self._folder)
+                self._folder.rmdir()

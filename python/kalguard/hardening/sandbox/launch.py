@@ -33,8 +33,8 @@ def main() -> None:
     """Be the launcher, or the supervisor of one."""
     role, first, second, *rest = sys.argv[1:]
     if role == "supervise":
-        removed, command = json.loads(rest[0]), rest[1:]
-        _supervise(int(first), int(second), removed, command)
+        agent, removed, command = int(rest[0]), json.loads(rest[1]), rest[2:]
+        _supervise(int(first), int(second), agent, removed, command)
     _launch(int(first), int(second))
 
 
@@ -220,11 +220,12 @@ def _line(descriptor: int) -> bytes:
     return found
 
 
-def _supervise(report_fd: int, life_fd: int, removed: list[str], command: list[str]) -> NoReturn:
-    """Start a command, and end all that came of it when it has ended or the agent lets go of `life_fd`.
+def _supervise(report_fd: int, life_fd: int, agent: int, removed: list[str], command: list[str]) -> NoReturn:
+    """Start a command, and end all that came of it when it has ended, `life_fd` says so, or the agent is gone.
 
     Then removes the folders `removed`, and says on the report pipe how the command ended, when nothing of it is left.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as the agent may have it, ends would not be told
     if sys.platform.startswith("linux"):
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for descriptor in (report_fd, life_fd):
@@ -238,7 +239,7 @@ def _supervise(report_fd: int, life_fd: int, removed: list[str], command: list[s
             os.write(2, f"`{command[0]}`: {error.strerror}".encode())
             os._exit(1)
     _close_all_but(report_fd, life_fd)
-    status = _wait(child, life_fd)
+    status = _wait(child, life_fd, agent)
     _end_all(child)
     for folder in removed:
         _remove(folder)
@@ -264,8 +265,11 @@ def _remove(folder: str) -> None:
             return
 
 
-def _wait(child: int, life_fd: int) -> int | None:
-    """The status of the command when it ends; `None` when it is to be ended. Orphans are laid to rest meanwhile."""
+def _wait(child: int, life_fd: int, agent: int) -> int | None:
+    """The status of the command when it ends; `None` when it is to be ended. Orphans are laid to rest meanwhile.
+
+    The agent is this process's parent as long as it lives. A copy of it may hold the other end of `life_fd` for longer.
+    """
     waiting = select.poll()
     waiting.register(life_fd, select.POLLIN)
     with suppress(AttributeError, OSError):  # else the end is noticed a little later
@@ -277,7 +281,7 @@ def _wait(child: int, life_fd: int) -> int | None:
             ended, status = os.waitpid(-1, os.WNOHANG)
             if ended == child:
                 return status
-        if life_fd in ready:
+        if life_fd in ready or os.getppid() != agent:
             return None
 
 

@@ -4,6 +4,7 @@ INVARIANT: after `Process` was left, all that it started has ended.
 """
 
 import json
+import math
 import os
 import select
 import selectors
@@ -41,14 +42,18 @@ class Pipes:
     """Pipes between the agent and what it starts, none of them with the number of a standard stream.
 
     `config` and `status` are the launcher's. On `report` the supervisor says how the command ended; it ends all when
-    nobody holds `life` any more.
+    something comes on `life`, or nobody holds it any more. Raises `OSError`, and then none is open.
     """
 
     def __init__(self) -> None:
-        self.config_read, self.config_write = _pipe()
-        self.status_read, self.status_write = _pipe()
-        self.report_read, self.report_write = _pipe()
-        self.life_read, self.life_write = _pipe()
+        try:
+            self.config_read, self.config_write = _pipe()
+            self.status_read, self.status_write = _pipe()
+            self.report_read, self.report_write = _pipe()
+            self.life_read, self.life_write = _pipe()
+        except OSError:
+            self.close()
+            raise
 
     @property
     def inherited(self) -> tuple[int, ...]:
@@ -65,11 +70,14 @@ class Pipes:
 
 
 class Process:
-    """What `command` gives for the pipes, started; `tells_signals_as_shells_do`: by exit codes, as bubblewrap does."""
+    """What `command` gives for the pipes, started. Bubblewrap tells signals by exit codes, as shells do.
 
-    def __init__(self, command: Callable[[Pipes], list[str]], *, tells_signals_as_shells_do: bool) -> None:
+    Raises `OSError` where the supervisor cannot be started.
+    """
+
+    def __init__(self, command: Callable[[Pipes], list[str]], *, by_bwrap: bool) -> None:
         self._pipes = Pipes()
-        self._signal_codes = _SHELL_SIGNALS if tells_signals_as_shells_do else range(0)
+        self._by_bwrap, self._signal_codes = by_bwrap, _SHELL_SIGNALS if by_bwrap else range(0)
         try:
             self._popen = subprocess.Popen(  # noqa: S603 the command is what the sandbox is made of
                 command(self._pipes),
@@ -81,9 +89,9 @@ class Process:
                 cwd="/",
                 start_new_session=True,
             )
-        except OSError as error:
+        except BaseException:
             self._pipes.close()
-            raise NotSetUp(error.strerror or str(error)) from None
+            raise
         self._pipes.close("config_read", "status_write", "report_write", "life_read")
 
     def __enter__(self) -> "Process":
@@ -104,7 +112,10 @@ class Process:
         deadline = time.monotonic() + _SETTING_UP_SECONDS
         status = _Lines(self._pipes.status_read, cancel_fd, deadline)
         if status.next() != b"ready":
-            raise NotSetUp(self._complaint())
+            complaint = self._complaint()
+            if self._was_killed():
+                raise SandboxError("killed while the sandbox was set up: the memory limit may be too low for that")
+            raise NotSetUp(complaint)
         try:
             with open(self._pipes.config_write, "wb", closefd=False) as stream:
                 stream.write(json.dumps(config).encode() + b"\n")
@@ -153,11 +164,20 @@ class Process:
         code = int(json.loads(report)["exitCode"])
         return 128 - code if code in self._signal_codes else code
 
+    def _was_killed(self) -> bool:
+        """Whether what the supervisor started was killed, as by the kernel for want of memory; once it has ended."""
+        report, deadline = b"", time.monotonic() + 1
+        while not report.endswith(b"\n") and _readable([self._pipes.report_read], deadline):
+            if not (block := os.read(self._pipes.report_read, _BLOCK)):
+                return False
+            report += block
+        return report.endswith(b"\n") and self._status(report) == -signal.SIGKILL
+
     def _complaint(self) -> str:
         """What was said before anything of the tool's could be started."""
         assert self._popen.stderr is not None  # noqa: S101 a pipe was asked for
         said, deadline = b"", time.monotonic() + 1
-        while select.select([self._popen.stderr], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        while _readable([self._popen.stderr.fileno()], deadline):
             if not (block := os.read(self._popen.stderr.fileno(), _BLOCK)) or len(said) > _BLOCK:
                 break
             said += block
@@ -166,10 +186,17 @@ class Process:
 
     def _end(self) -> None:
         """Have the supervisor kill all, and wait for it. Raises `SandboxError` if that takes too long."""
+        # Said, since a copy of the agent's process may hold this end too; it may have ended by itself.
+        with suppress(BrokenPipeError):
+            os.write(self._pipes.life_write, b"x")
         self._pipes.close("life_write", "config_write")
         try:
             self._popen.wait(_ENDING_SECONDS)
         except subprocess.TimeoutExpired:
+            if self._by_bwrap:  # which dies with the supervisor; else it is the only one that can still end all
+                self._popen.kill()
+                with suppress(subprocess.TimeoutExpired):
+                    self._popen.wait(_ENDING_SECONDS)
             raise SandboxError("the tool was killed and has not ended") from None
 
 
@@ -183,8 +210,7 @@ class _Lines:
     def next(self) -> bytes:
         """The next line; nothing at the end. Raises `SandboxError`, `InterruptedError`."""
         while b"\n" not in self._begun:
-            left = max(0.0, self._deadline - time.monotonic())
-            ready, _, _ = select.select([self._descriptor, self._cancel_fd], [], [], left)
+            ready = _readable([self._descriptor, self._cancel_fd], self._deadline)
             if self._cancel_fd in ready:
                 raise InterruptedError
             if not ready:
@@ -248,18 +274,30 @@ class _Streams:
             key.fileobj.close()  # type: ignore[union-attr]
 
 
+def _readable(descriptors: list[int], deadline: float) -> list[int]:
+    """Which of these can be read from, or are at their end; none when it is too late. They may have any number."""
+    waiting = select.poll()
+    for descriptor in descriptors:
+        waiting.register(descriptor, select.POLLIN)
+    left = max(0.0, deadline - time.monotonic())
+    return [descriptor for descriptor, _ in waiting.poll(math.ceil(left * 1000))]
+
+
 def _pipe() -> tuple[int, int]:
     """Both ends under numbers from 3, which the standard streams of a child cannot take."""
     read, write = os.pipe()
-    return _above_standard(read), _above_standard(write)
-
-
-def _above_standard(descriptor: int) -> int:
-    if descriptor >= 3:
-        return descriptor
+    if read >= 3 and write >= 3:
+        return read, write
     import fcntl  # not on Windows, where runs are refused before
 
+    found: list[int] = []
     try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+        found.extend(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in (read, write))
+    except OSError:
+        for descriptor in found:
+            os.close(descriptor)
+        raise
     finally:
-        os.close(descriptor)
+        os.close(read)
+        os.close(write)
+    return found[0], found[1]

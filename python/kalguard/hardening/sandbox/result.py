@@ -8,7 +8,8 @@ from kalguard.hardening.sandbox.protections import Protection
 class SandboxResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a command ended, what it wrote, and what was in force.
 
-    Exactly one of `exit_code` and `signal` (its number) is there. `timed_out`: it was ended after its time.
+    Exactly one of `exit_code` and `signal` (its number) is there. Bubblewrap tells signals as shells do, so that with
+    it an exit code from 129 to 192 is a signal here. `timed_out`: it was ended after its time.
     `truncated`: it was ended when it had written more than it may; what it wrote before is there. `duration_seconds`
     is real time, from the start of the command.
     """

@@ -28,9 +28,12 @@ _LANDLOCK_WITH_TRUNCATION = 3
 
 def supervise(rules: "Sandbox", command: list[str], stdin: bytes, cancellation: Cancellation) -> SandboxResult:
     """Run a command under these rules. When this returns or raises, nothing of it is alive. Raises `SandboxError`."""
-    cancel_fd = cancellation.begin()
     try:
-        return _Run(rules, command, stdin, cancel_fd).result()
+        return _Run(rules, command, stdin, cancellation.begin()).result()
+    except InterruptedError:
+        raise
+    except OSError as error:  # such as no descriptors left
+        raise SandboxError(f"the sandbox could not be set up: {error.strerror or error}") from None
     finally:
         cancellation.finish()
 
@@ -39,22 +42,24 @@ class _Run:
     def __init__(self, rules: "Sandbox", command: list[str], stdin: bytes, cancel_fd: int) -> None:
         self._rules, self._command, self._stdin, self._cancel_fd = rules, command, stdin, cancel_fd
         read, write = [os.fspath(path) for path in rules.read], [os.fspath(path) for path in rules.write]
-        self._seen = view.folders(os.fspath(rules.cwd), read, write)
+        bwrap = shutil.which("bwrap") if rules.bwrap is None else os.fspath(rules.bwrap)
+        self._bwrap = None if bwrap is None else os.path.abspath(bwrap)  # it is started in another folder
+        self._seen = view.folders(os.fspath(rules.cwd), read, write, self._bwrap)
 
     def result(self) -> SandboxResult:
         """By bubblewrap; without it only where that is not demanded."""
         if sys.platform == "win32":
             raise SandboxError("tools cannot be run in a sandbox on Windows", missing=tuple(self._rules.required))
-        bwrap = shutil.which("bwrap") if self._rules.bwrap is None else os.fspath(self._rules.bwrap)
         is_demanded = Protection.NAMESPACES in self._rules.required
-        if bwrap is not None and sys.platform.startswith("linux"):
+        if self._bwrap is not None and sys.platform.startswith("linux"):
             try:
-                return self._in_group(bwrap)
+                return self._in_group(self._bwrap)
             except NotSetUp as error:
                 if is_demanded:
                     raise _refusal({Protection.NAMESPACES: f"bubblewrap: {error}"}) from None
         if is_demanded:
             raise _refusal({Protection.NAMESPACES: "there is no bubblewrap (`bwrap`) on the PATH"})
+        view.refuse_read_only_within(self._seen)
         try:
             return self._in_group(None)
         except NotSetUp as error:
@@ -65,13 +70,15 @@ class _Run:
             devices = None if bwrap is None else DeviceNodes()
         except OSError as error:
             raise NotSetUp(error.strerror or str(error)) from None
-        group = ControlGroup(self._rules.memory_bytes, self._rules.processes + _IN_ALL)
         try:
-            if bwrap is None or devices is None:
-                return self._run([], group, [])
-            return self._run([bwrap, *self._mounts(devices), "--"], group, devices.folders)
+            group = ControlGroup(self._rules.memory_bytes, self._rules.processes + _IN_ALL)
+            try:
+                if bwrap is None or devices is None:
+                    return self._run([], group, [])
+                return self._run([bwrap, *self._mounts(devices), "--"], group, devices.folders)
+            finally:
+                group.remove()
         finally:
-            group.remove()
             if devices is not None:
                 devices.remove()
 
@@ -90,9 +97,9 @@ class _Run:
         def command(pipes: Pipes) -> list[str]:
             inner = [*before, *launcher, "launch", str(pipes.config_read), str(pipes.status_write)]
             ends = [str(pipes.report_write), str(pipes.life_read)]
-            return [*supervisor, "supervise", *ends, json.dumps(removed), *group.entering(inner)]
+            return [*supervisor, "supervise", *ends, str(os.getpid()), json.dumps(removed), *group.entering(inner)]
 
-        process = Process(command, tells_signals_as_shells_do=by_bwrap)
+        process = Process(command, by_bwrap=by_bwrap)
         with process:
             answer = process.configure(self._config(by_bwrap, packages, assured), self._cancel_fd)
             started = time.monotonic()

@@ -41,18 +41,43 @@ class Folders(msgspec.Struct, frozen=True):
     shown: tuple[tuple[str, bool], ...]
 
 
-def folders(cwd: str, read: list[str], write: list[str]) -> Folders:
+def folders(cwd: str, read: list[str], write: list[str], bwrap: str | None) -> Folders:
     """Look up what the rules name. Raises `SandboxError`."""
     found: dict[str, bool] = {}
-    for paths, writable in ((read, False), ([cwd], False), (write, True)):
-        for path in paths:
-            found[_real(path)] = writable or found.get(_real(path), False)
-    for own in (str(_package()), _python()):
-        if any(writable and (own == path or own.startswith(f"{path}/")) for path, writable in found.items()):
-            raise SandboxError(f"write: a tool could change `{own}`, which keeps it in the sandbox")
+    for path in read:
+        found[_real(path)] = False
+    for path in write:
+        found[_real(path)] = True
+    around = max((path for path in found if _is_within(_real(cwd), path)), key=len, default=None)
+    found.setdefault(_real(cwd), around is not None and found[around])
+    for own in _keepers(bwrap):
+        if any(writable and (_is_within(own, path) or _is_within(path, own)) for path, writable in found.items()):
+            raise SandboxError(f"write: a tool could change `{own}`, or what is in it, which keeps it in the sandbox")
     if not os.path.isdir(cwd):
         raise SandboxError(f"cwd: `{cwd}` is not a folder")
     return Folders(_real(cwd), tuple(sorted(found.items(), key=lambda item: item[0].count("/"))))
+
+
+def refuse_read_only_within(seen: Folders) -> None:
+    """Landlock alone cannot keep a path as it is in a folder that may be written to. Raises `SandboxError`."""
+    for path, writable in seen.shown:
+        if not writable and any(_is_within(path, other) for other, can_write in seen.shown if can_write):
+            raise SandboxError(
+                f"read: `{path}` is in a folder of `write`, and without bubblewrap it could not be kept as it is"
+            )
+
+
+def _keepers(bwrap: str | None) -> set[str]:
+    """What the sandbox is made of, by its names without links; bubblewrap also by the link that leads to it."""
+    found = {str(_package()), _python(), os.path.realpath(sys.base_prefix), os.path.realpath(sys.base_exec_prefix)}
+    if bwrap is not None:
+        folder, name = os.path.split(os.path.abspath(bwrap))
+        found |= {os.path.realpath(bwrap), os.path.join(os.path.realpath(folder), name)}
+    return found - {"/"}
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
 
 
 def _real(path: str) -> str:
@@ -60,7 +85,7 @@ def _real(path: str) -> str:
         real = os.path.realpath(path, strict=True)
     except (OSError, ValueError) as error:
         raise SandboxError(f"`{path}` cannot be shown to a tool: {getattr(error, 'strerror', error)}") from None
-    if real == "/" or any(real == one or real.startswith(f"{one}/") for one in _RESERVED):
+    if real == "/" or any(_is_within(real, one) for one in _RESERVED):
         raise SandboxError(f"`{path}` cannot be shown to a tool: it would open what the sandbox closes")
     return real
 
@@ -126,4 +151,4 @@ def _python() -> str:
 def _interpreter() -> list[str]:
     """What the interpreter consists of, where the system's folders do not hold it. Landlock hides it from the tool."""
     parts = {os.path.realpath(sys.base_prefix), os.path.realpath(sys.base_exec_prefix), _python()}
-    return sorted(part for part in parts if not any(part == one or part.startswith(f"{one}/") for one in _SYSTEM))
+    return sorted(part for part in parts if not any(_is_within(part, one) for one in _SYSTEM))
