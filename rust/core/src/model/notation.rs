@@ -300,7 +300,7 @@ fn is_field(bytes: &[u8], word: usize, equals: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice)]
     use super::*;
     use crate::text::fold::fold;
     use proptest::prelude::*;
