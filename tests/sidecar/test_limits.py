@@ -170,7 +170,8 @@ def test_while_redis_is_lost_an_instance_counts_its_share_and_says_so(tmp_path: 
         until(lambda: health(server)["limits"] == {"store": "redis", "state": "degraded"})
         assert httpx.get(f"{server.url}/health/ready").status_code == 200
         assert (metric(server, 'kalguard_ratelimit_backend_errors_total{store="redis"}') or 0) >= 1
-        assert server.log().count("store of limits lost") in (1, 2)  # once for each worker
+        # Once for each worker, or twice where one tried again meanwhile; never for each call.
+        assert 1 <= server.log().count("store of limits lost") <= 4
         redis.start()
         until(lambda: metric(server, "kalguard_ratelimit_degraded") == 0)
         assert health(server)["limits"]["state"] == "ok"
