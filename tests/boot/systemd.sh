@@ -61,4 +61,4 @@ for _ in $(seq 60); do
     case $state in running | degraded) break ;; esac
 done
 [ -n "$leader" ] || { tail -n 20 "$store/console.log" >&2; exit 1; }
-nsenter -t "$leader" -m -u -i -n -p -r -w env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 sh /root/inside.sh
+nsenter -t "$leader" -m -u -i -n -p -r -w env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 sh /root/inside.sh
