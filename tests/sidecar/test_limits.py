@@ -164,14 +164,14 @@ def test_while_redis_is_lost_an_instance_counts_its_share_and_says_so(tmp_path: 
         redis.client.zadd("kalguard:instances", {"another-instance": time.time() + 60})
         time.sleep(6)  # every worker has said that it is there, and so heard of the other
         assert [call(server).status_code for _ in range(4)] == [200] * 4
+        before = server.log().count("store of limits lost")  # by a call that took too long on a busy machine
         redis.kill()
         assert statuses(call_together([server], 30)) == {200: 6, 429: 24}  # 20 // 2, of which 4 are used up
         until(lambda: metric(server, "kalguard_ratelimit_degraded") == 1)
         until(lambda: health(server)["limits"] == {"store": "redis", "state": "degraded"})
         assert httpx.get(f"{server.url}/health/ready").status_code == 200
         assert (metric(server, 'kalguard_ratelimit_backend_errors_total{store="redis"}') or 0) >= 1
-        # Once for each worker, or twice where one tried again meanwhile; never for each call.
-        assert 1 <= server.log().count("store of limits lost") <= 4
+        assert server.log().count("store of limits lost") - before in (1, 2)  # once for each worker
         redis.start()
         until(lambda: metric(server, "kalguard_ratelimit_degraded") == 0)
         assert health(server)["limits"]["state"] == "ok"
