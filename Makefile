@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find rust/core/src rust/audit/src rust/confine/src rust/py -type f; find rust -name Cargo.toml | grep -v '^rust/\(fuzz\|yardsticks\)') Cargo.toml Cargo.lock pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run build wheel image test test-deploy test-replicas test-systemd lint rust-test python-test services trace-syscalls fuzz bench soak train lock clean
+.PHONY: help run build wheel image test test-deploy test-replicas test-systemd lint rust-test rust-compiled python-test services trace-syscalls fuzz bench load soak train lock clean
 
 help:
 	@echo "make run     start the service on http://127.0.0.1:9292 with an example policy; prints two requests to try"
@@ -21,6 +21,7 @@ help:
 	@echo "make image   the sidecar's image, kalguard/sidecar:latest, and what is in it in dist/sbom; needs Docker"
 	@echo "make test-deploy   builds the image and runs it, compose and the manifests for real; needs root and Debian"
 	@echo "make bench   benchmarks, and KalGuard's times as ratios to the yardsticks'"
+	@echo "make load    what the service carries beside bare servers on the same Granian; LOAD=\"--seconds 4\" (benches/README.md)"
 	@echo "make soak    half an hour of mixed load: nothing lost, nothing wrong, no memory that grows"
 	@echo "make train   the learned scorer's weights anew: make train DATA=folder (see docs/model-card.md)"
 	@echo "make lock    resolve the Python dependencies anew into requirements.lock"
@@ -66,7 +67,10 @@ image:
 test-deploy: wheel services build
 	$(BIN)/pytest tests/deploy_real --override-ini=python_files='real_*.py' --verbosity=1 -rs --capture=no
 
-test: lint rust-test python-test
+# What has to be fetched is fetched while Rust is compiled; the tests themselves run one kind after the other.
+test:
+	@$(MAKE) --no-print-directory --jobs=3 build services rust-compiled
+	@$(MAKE) --no-print-directory --jobs=1 lint rust-test python-test
 
 lint: build
 	cargo fmt --all --check
@@ -78,13 +82,19 @@ lint: build
 
 # With the extension among the packages, though it has no tests: so that what they depend on has the features that it was
 # built with, and is not built again.
+RUST_TEST = cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-confine --package kalguard-py --locked --quiet
+
 rust-test: build
-	cargo test --release --package kalguard-core --package kalguard-audit --package kalguard-confine --package kalguard-py --locked --quiet
+	$(RUST_TEST)
+
+rust-compiled:
+	$(RUST_TEST) --no-run
 
 # More at a time is quicker, until what has to be in time no longer is.
-PROCESSES ?= 2
+PROCESSES ?= 3
 
 python-test: build services
+	@$(BIN)/python -m compileall -q python/kalguard  # some hundred servers are started, and not every environment keeps this
 	$(BIN)/pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 services: .services/redis-server .services/promtool .services/host-programs .services/bwrap .services/strace .services/apparmor_parser .services/kustomize .services/kubernetes-validate/installed
@@ -114,7 +124,7 @@ test-systemd: wheel
 	PYTHON=$(PYTHON) sh tests/fetch_kustomize.sh
 
 # Kept out of the environment: a hundred megabytes of schemas.
-.services/kubernetes-validate/installed: tests/deploy/requirements.txt
+.services/kubernetes-validate/installed: tests/deploy/requirements.txt | $(VENV)/.installed
 	@echo "Fetching the schemas of Kubernetes for the tests."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --upgrade \
 		--target .services/kubernetes-validate/packages --requirement tests/deploy/requirements.txt
@@ -155,6 +165,16 @@ bench: build services
 	$(BIN)/pytest benches --benchmark-only --benchmark-group-by=group --benchmark-json=.benchmarks/latest.json
 	@$(BIN)/python -m benches.ratios .benchmarks/latest.json
 	CARGO_TARGET_DIR=target cargo bench --manifest-path rust/yardsticks/Cargo.toml --quiet
+
+# Sets up wrk, which only this needs. Numbers mean something on a machine that does nothing else.
+LOAD ?=
+
+load: build .services/wrk
+	$(BIN)/python -m benches.load $(LOAD)
+
+.services/wrk: benches/load/fetch_wrk.sh tests/debian.sh
+	@echo "Fetching wrk."
+	sh benches/load/fetch_wrk.sh
 
 soak: build
 	$(BIN)/python -m benches.soak

@@ -9,10 +9,12 @@ import base64
 import hmac
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +45,7 @@ from kalguard.sidecar.cloud import CloudView
 from kalguard.sidecar.metrics import Metrics
 
 Value = TypeVar("Value")
+_CLAIMING = threading.Lock()
 SECRET = "a secret for tests, of more than 32 bytes"
 ROOT = Path(__file__).parent.parent
 SIDECAR = str(Path(sys.executable).with_name("kalguard-sidecar"))  # the command that a user runs
@@ -181,6 +184,11 @@ def call(
     return Reply(sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:]))
 
 
+def told(metrics: Metrics) -> None:
+    """What the app does every tenth of a second: what was counted is there for whoever scrapes."""
+    asyncio.run(metrics.tell())
+
+
 def start_and_end(target: Litestar) -> None:
     """What a server does with an app before the first request and after the last."""
 
@@ -204,7 +212,8 @@ def free_port() -> int:
 
 def free_ports(count: int) -> list[int]:
     """Different ports of that kind."""
-    return list(islice(filter(_is_free, _own_ports()), count))
+    with _CLAIMING:  # tests that start several at a time call this from threads
+        return list(islice(filter(_is_free, _own_ports()), count))
 
 
 @cache
@@ -263,7 +272,7 @@ class Server:
 
 def environment(**variables: str) -> dict[str, str]:
     """This process's environment without its own settings, and with `variables`, named without their prefix."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("KALGUARD_")}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("KALGUARD_", "SSL_CERT_"))}
     return {**plain, **{f"KALGUARD_{name.upper()}": value for name, value in variables.items()}}
 
 
@@ -276,7 +285,11 @@ def running(
     scheme: str = "http",
     **variables: str,
 ) -> Iterator[Server]:
-    """Start the server as a user would, wait until it answers, stop it by its process id at the end."""
+    """Start the server as a user would, wait until it answers, stop it by its process id at the end.
+
+    Where several worker processes are asked for, all of them are waited for: a short test could be over before the
+    second one is there.
+    """
     port, metrics_port = free_ports(2)
     audit_path = Path(variables.get("audit_log_path", str(folder / "audit.jsonl")))
     defaults = {
@@ -301,9 +314,17 @@ def running(
     server = Server(process, url, metrics_url, audit_path, log_path)
     try:
         wait_until_up(server)
+        if "workers" in variables:
+            until(lambda: listeners(port) >= int(variables["workers"]))
         yield server
     finally:
         stop(process)
+
+
+def listeners(port: int) -> int:
+    """How many sockets listen on a port: one for each worker process that serves."""
+    listening = re.compile(rf":{port:04X} 0+:0000 0A ")  # addresses and state as in proc(5), net/tcp
+    return sum(len(listening.findall(Path(path).read_text())) for path in ("/proc/net/tcp", "/proc/net/tcp6"))
 
 
 def wait_until_up(server: Server, seconds: float = 60.0) -> None:
@@ -355,10 +376,10 @@ async def until_in_loop(true: Callable[[], bool], seconds: float = 60.0) -> None
         await asyncio.sleep(0.02)
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that vouches for itself, and its key."""
+def make_certificate(folder: Path, host: str = "localhost") -> tuple[Path, Path]:
+    """A certificate for a host that vouches for itself, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -368,7 +389,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

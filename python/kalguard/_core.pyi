@@ -1,6 +1,6 @@
 """What is done in Rust: scanning prompts, evaluating policies, mediating tool calls, writing the audit log.
 
-Beside that it confines processes.
+Beside that it counts calls in sliding windows, and confines processes.
 
 Compiled objects (`Scanner`, `PolicySet`, `ToolRegistry`) are immutable and may be shared between threads.
 Building one may raise; asking one never does for any `str` or `bytes` that Python can hand over
@@ -8,25 +8,33 @@ Building one may raise; asking one never does for any `str` or `bytes` that Pyth
 """
 
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import ClassVar, Literal, Protocol, final
 
 __all__ = [
     "ACTIONS",
     "CATEGORIES",
+    "MAX_DEPTH",
+    "MAX_METADATA",
+    "MAX_TOOL_NAME_LENGTH",
     "Arguments",
     "AuditChain",
     "AuditWriter",
+    "Conversation",
+    "CounterTable",
     "Evaluation",
     "PanicException",
     "PolicySet",
     "Scan",
     "Scanner",
+    "ToolCall",
     "ToolDefinition",
     "ToolRefusal",
     "ToolRegistry",
+    "Window",
     "__version__",
     "install_seccomp",
     "landlock_abi",
+    "read_definition",
     "restrict_access",
     "seccomp_available",
     "seccomp_program",
@@ -41,6 +49,15 @@ ACTIONS: tuple[str, ...]
 CATEGORIES: tuple[tuple[str, str], ...]
 """Every category that a finding can have, and what it means."""
 
+MAX_DEPTH: int
+"""Objects and lists inside one another in a body, the body itself included."""
+
+MAX_METADATA: int
+"""Entries of `context.metadata`."""
+
+MAX_TOOL_NAME_LENGTH: int
+"""Characters of the name of a tool that is called."""
+
 class PanicException(BaseException):
     """A panic in Rust. None is known; should there be one, it ends in a denial like any other failure."""
 
@@ -53,6 +70,43 @@ class Arguments:
 
         Raises `BadRequest` for anything else, and for what is nested deeper than 64 levels.
         """
+
+@final
+class Conversation:
+    """The body of a prompt check, read: the messages, and every text in them, however it is wrapped."""
+
+    def __new__(cls, body: bytes, /) -> Conversation:
+        """Read a body. Raises `BadRequest` naming the field."""
+    @property
+    def message_count(self) -> int: ...
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the agent says about the circumstances: texts, and booleans and whole numbers as JSON writes them."""
+    @property
+    def texts(self) -> list[tuple[int, str, str]]:
+        """Every text, as the scanner sees it: `(message index, role, text)`. A role that is not known is `user`."""
+
+@final
+class ToolCall:
+    """The body of a tool check, read."""
+
+    def __new__(cls, body: bytes, /) -> ToolCall:
+        """Read a body. Raises `BadRequest` naming the field."""
+    @property
+    def name(self) -> str: ...
+    @property
+    def arguments(self) -> Arguments: ...
+    @property
+    def argument_count(self) -> int: ...
+    @property
+    def metadata(self) -> dict[str, str]:
+        """As that of a `Conversation`."""
+
+def read_definition(body: bytes, /) -> tuple[str, bytes, str | None]:
+    """Read the body of a registration: name, schema as JSON, description. Raises `BadRequest` naming the field.
+
+    Whether they will do is not looked at.
+    """
 
 @final
 class AuditWriter:
@@ -133,20 +187,19 @@ class Scanner:
         `patterns` is a patterns file as UTF-8 JSON. Raises `PatternError`, which names the pattern and the field, when
         a phrase or pattern cannot be used or does not do what its examples say.
         """
-    def scan(self, segments: Sequence[tuple[int, str, str]], /) -> Scan:
-        """Judge the text parts of one conversation together.
-
-        Each segment is `(message index, role, text)`; a message with several text parts gives several segments
-        with one index. Roles are `system`, `developer`, `assistant`, `tool`, `function`, `user`; any other is `user`.
-        """
+    def scan(self, conversation: Conversation, /) -> Scan:
+        """Judge all texts of a conversation together."""
     def explain(
         self, segments: Sequence[tuple[int, str, str]], /
     ) -> tuple[Scan, tuple[tuple[str, str, int, int, int, int], ...]]:
-        """As `scan`, with everything that the answer comes from.
+        """Judge texts, and give everything that the answer comes from.
 
-        `(id, category, segment index, start, end, score)`, places in code points of the segment's text, end exclusive;
-        a finding about a text as a whole has start and end 0. They lead back to what was said: for the person who said
-        it, not for a log.
+        Each segment is `(message index, role, text)`; a message with several text parts gives several segments
+        with one index. Roles are `system`, `developer`, `assistant`, `tool`, `function`, `user`; any other is `user`.
+
+        What it comes from is `(id, category, segment index, start, end, score)`, places in code points of the segment's
+        text, end exclusive; a finding about a text as a whole has start and end 0. They lead back to what was said: for
+        the person who said it, not for a log.
         """
 
     def find_in_arguments(self, arguments: Arguments, /) -> tuple[tuple[str, int], ...]:
@@ -177,6 +230,12 @@ class Scan:
         """The text to use instead, for each segment; `None` where nothing changed.
 
         Empty unless `action` is `sanitize`.
+        """
+    @property
+    def sanitized_messages(self) -> bytes | None:
+        """The messages with these texts, a JSON list.
+
+        `None` unless `action` is `sanitize`, and where texts were judged that are no messages.
         """
 
 @final
@@ -291,6 +350,55 @@ class ToolRefusal:
     def check(self) -> Literal["denylist", "allowlist", "schema", "command"]: ...
     @property
     def reason(self) -> str: ...
+
+# Counting calls: the current second and the 60 before it. `now` is seconds of a clock that never goes back.
+
+class _Limit(Protocol):
+    """At most `allowed` calls under `key` in a window."""
+
+    @property
+    def key(self) -> tuple[str, ...]: ...
+    @property
+    def allowed(self) -> int: ...
+
+_Answer = tuple[bool, list[tuple[int, float]]]
+"""Whether a call was counted; under each limit what remains, and the seconds until it grows (0.0: nothing counts)."""
+
+@final
+class CounterTable:
+    """A table of windows, in memory that processes share. Whoever asks holds a lock on it.
+
+    Wherever a process is killed while it asks, what is left is right, or one call too many was counted.
+    """
+
+    SLOT_BYTES: ClassVar[int]
+    """What one place takes. The memory is made of them, in sets of sixteen; at first it is zeros."""
+
+    def __new__(cls, memory: memoryview, secret: bytes, /) -> CounterTable:
+        """Use memory, a view of unsigned 32-bit words that may be written to. Keeps it.
+
+        `secret` is 16 bytes, the same in all processes; keys are known by a hash under it. Raises `BufferError` for a
+        view of another kind, `ValueError` for memory or a secret of the wrong size.
+        """
+    def take(self, limits: Sequence[_Limit], now: float, /) -> _Answer:
+        """Count one call under each limit, if all have room. Raises `Unavailable` where no place is left for a key."""
+    def count(self, limits: Sequence[_Limit], now: float, /) -> None:
+        """Count one call under each limit, whether or not there is room. Raises `Unavailable`, likewise."""
+
+@final
+class Window:
+    """One window, in the memory of this process."""
+
+    def __new__(cls) -> Window: ...
+    def advance(self, now: float, /) -> None:
+        """Bring it to this second, which has to be done before it is asked."""
+    def is_idle(self, now: float, /) -> bool:
+        """Whether nothing that it counted counts any more."""
+    def add(self) -> None:
+        """Count one call, whether or not there is room."""
+    @staticmethod
+    def take(windows: Sequence[tuple[Window, int]], now: float, /) -> _Answer:
+        """Count one call in each, if all have fewer than are allowed."""
 
 # Confining a process. Off Linux `landlock_abi` is 0, `seccomp_available` is False, and the others raise
 # `NotImplementedError`. An argument that makes no sense is a `ValueError`, a refusal of the kernel an `OSError`.

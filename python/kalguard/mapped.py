@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from kalguard.errors import Unavailable
 
@@ -23,7 +23,9 @@ LOCK_SECONDS = 0.05
 _STUCK_SECONDS = 0.002
 _SPINS = 10  # tries in a row before others on this event loop get a turn
 _PAUSE_SECONDS = 0.001
+_TAKE = fcntl.LOCK_EX | fcntl.LOCK_NB
 _T = TypeVar("_T")
+_Given = TypeVarTuple("_Given")
 
 
 def make_file(path: Path, size: int, *, begins_with: bytes) -> None:
@@ -67,8 +69,14 @@ class MappedFile:
         self.map.close()
         os.close(self.fd)
 
-    async def locked(self, step: Callable[[], _T]) -> _T:
+    async def locked(self, step: Callable[[*_Given], _T], *given: *_Given) -> _T:
         """Do something with the file while no other process does. Raises `Unavailable`."""
+        try:
+            return self._attempt(step, *given)
+        except BlockingIOError:
+            return await self._patiently(step, *given)
+
+    async def _patiently(self, step: Callable[[*_Given], _T], *given: *_Given) -> _T:
         patience = _STUCK_SECONDS if self._stuck else LOCK_SECONDS
         started = time.monotonic()
         is_late = False
@@ -76,7 +84,7 @@ class MappedFile:
             is_late = time.monotonic() - started > patience  # looked at before the last tries, not after them
             for _ in range(_SPINS):
                 try:
-                    return self._attempt(step)
+                    return self._attempt(step, *given)
                 except BlockingIOError:
                     os.sched_yield()
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -95,12 +103,12 @@ class MappedFile:
                     raise Unavailable(f"{self._purpose}: the lock is held") from None
             time.sleep(_PAUSE_SECONDS)
 
-    def _attempt(self, step: Callable[[], _T]) -> _T:
+    def _attempt(self, step: Callable[[*_Given], _T], *given: *_Given) -> _T:
         """Raises `BlockingIOError` while another process has the lock."""
         with self._lock:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, _TAKE)
             self._stuck = False
             try:
-                return step()
+                return step(*given)
             finally:
                 fcntl.flock(self.fd, fcntl.LOCK_UN)

@@ -236,7 +236,7 @@ def test_a_time_span_means_before_now(tmp_path: Path) -> None:
     writer = Writer()
     now = datetime.now(UTC)
     for hours in (3, 1):
-        writer.write(lines, timestamp=rfc3339(now - timedelta(hours=hours)))
+        writer.write(lines, timestamp=rfc3339((now - timedelta(hours=hours)).timestamp()))
     path = log(tmp_path, lines)
     assert run("audit", "search", "--json", "--since", "2h", path).stdout.encode() == joined(lines[1:])
     assert run("audit", "search", "--json", "--until", "2h", path).stdout.encode() == joined(lines[:1])

@@ -44,7 +44,7 @@ class Sidecar:
         at = datetime.fromtimestamp(self.now, UTC)
         for _ in range(count):
             name = f"{id(self)}-{next(self._numbers)}"
-            await self.usage.add(UsageEvent("prompt_check", agent_id, "allow", at.isoformat(), name), at)
+            await self.usage.add(UsageEvent("prompt_check", agent_id, "allow", at.isoformat(), name), self.now)
 
     def counts(self) -> tuple[int, int, int, int]:
         """Events made, accepted, that wait and that were dropped."""

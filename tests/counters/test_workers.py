@@ -8,17 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kalguard.counters import ring
-from kalguard.counters.workers import WorkerCounters, make_table
-from kalguard.decision.limits import Limit, Taken
+from kalguard.counters.workers import SLOTS, WorkerCounters, make_table
+from kalguard.decision.limits import Limit, Room, Taken
 from kalguard.decision.model import LimitName
 from kalguard.errors import Unavailable
 from kalguard.mapped import LOCK_SECONDS
-from tests.counters.plain import PlainCounters
 from tests.support import ROOT
 
 PREAMBLE = """
@@ -101,7 +98,7 @@ asyncio.run(run())
 
 
 def test_a_worker_that_stops_with_the_lock_holds_nobody_up(path: Path) -> None:
-    code = "asyncio.run(counters.locked(lambda: (os.write(1, b'.'), os.kill(os.getpid(), signal.SIGSTOP))))"
+    code = "asyncio.run(counters._file.locked(lambda: (os.write(1, b'.'), os.kill(os.getpid(), signal.SIGSTOP))))"
     errors: list[None] = []
     counters = WorkerCounters(path, on_error=lambda: errors.append(None))
     with worker(path, code) as process:
@@ -123,7 +120,7 @@ def test_a_worker_that_stops_with_the_lock_holds_nobody_up(path: Path) -> None:
 
 
 def test_others_are_served_while_somebody_waits_for_the_lock(path: Path) -> None:
-    code = "asyncio.run(counters.locked(lambda: (os.write(1, b'.'), os.kill(os.getpid(), signal.SIGSTOP))))"
+    code = "asyncio.run(counters._file.locked(lambda: (os.write(1, b'.'), os.kill(os.getpid(), signal.SIGSTOP))))"
     counters = WorkerCounters(path)
 
     async def turns() -> int:
@@ -142,7 +139,7 @@ def test_others_are_served_while_somebody_waits_for_the_lock(path: Path) -> None
 
 
 def test_a_stopped_worker_that_is_killed_gives_the_lock_back(path: Path) -> None:
-    code = "asyncio.run(counters.locked(lambda: (os.write(1, b'.'), os.kill(os.getpid(), signal.SIGSTOP))))"
+    code = "asyncio.run(counters._file.locked(lambda: (os.write(1, b'.'), os.kill(os.getpid(), signal.SIGSTOP))))"
     counters = WorkerCounters(path)
     with worker(path, code) as process:
         assert process.stdout is not None
@@ -189,87 +186,44 @@ def test_most_of_a_table_can_be_used(tmp_path: Path) -> None:
     assert asyncio.run(fill()) > 0.7 * 4096
 
 
-def test_a_count_stays_at_its_largest_and_does_not_wrap_around(path: Path) -> None:
-    counters = WorkerCounters(path, clock=lambda: 1000.0)
-    largest = limit("a", allowed=ring.MAX_COUNT)
-    assert take(counters, largest).counted
-    window = counters._ring(("a",), counters._now())
-    window[1 + window[0] % ring.BUCKETS] = ring.MAX_COUNT
-    assert not take(counters, largest).counted
-    asyncio.run(counters.count([largest]))
-    assert not take(counters, largest).counted
+def test_a_second_counts_so_much_and_refuses_more_and_does_not_wrap_around(path: Path) -> None:
+    now = [1000.25]
+    counters = WorkerCounters(path, clock=lambda: now[0])
+
+    async def rush() -> None:
+        for _ in range(2**16 - 1):
+            assert (await counters.take([limit("a")])).counted
+        refused = await counters.take([limit("a")])
+        assert not refused.counted
+        assert refused.rooms == (Room(0, 0.75),)
+        await counters.count([limit("a")])
+        now[0] += 1
+        assert (await counters.take([limit("a")])).rooms[0].remaining == MANY - 2**16
+
+    asyncio.run(rush())
 
 
 def test_just_after_the_start_of_the_machine_the_table_is_not_full(path: Path) -> None:
     assert take(WorkerCounters(path, clock=lambda: 0.5), limit("a")).counted
 
 
+def test_the_room_for_a_table_is_taken_when_it_is_made(path: Path) -> None:
+    made = path.stat()
+    assert made.st_blocks * 512 >= made.st_size > SLOTS * 128
+
+
+def test_a_hundred_thousand_agents_can_call_a_tool_each_in_one_minute(path: Path) -> None:
+    counters = WorkerCounters(path, clock=lambda: 1000.0)
+
+    async def call() -> None:
+        for number in range(100_000):
+            agent = f"agent-{number}"
+            assert (await counters.take([limit(agent), limit(agent, "search")])).counted
+
+    asyncio.run(call())
+
+
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(bytes(100_000))
     with pytest.raises(ValueError, match="of another kind"):
         WorkerCounters(tmp_path / "other")
-
-
-class Killed(BaseException):
-    """Stands for the end of the process, at the write that it is raised in."""
-
-
-class Mortal:
-    """Memory of a process that is killed before a certain write."""
-
-    def __init__(self, memory: Any, writes: list[int]) -> None:
-        self.memory = memory
-        self.writes = writes
-
-    def __getitem__(self, place: Any) -> Any:
-        found = self.memory[place]
-        return Mortal(found, self.writes) if isinstance(found, memoryview) else found
-
-    def __setitem__(self, place: Any, value: Any) -> None:
-        if self.writes[0] == 0:
-            raise Killed
-        self.writes[0] -= 1
-        self.memory[place] = value
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.memory, name)
-
-
-@pytest.mark.parametrize("pause", [0, 1, 30, 60, 61, 500])
-def test_whatever_write_a_process_dies_before_the_counts_are_right_or_one_too_many(tmp_path: Path, pause: int) -> None:
-    """The dying process takes over places of agents that are gone, for a key of which nothing is known yet."""
-    known = [limit("a"), limit("a", "t"), limit("b")]
-    limits = [*known, limit("new")]
-    for writes in range(300):
-        path = tmp_path / f"table-{writes}"
-        make_table(path, slots=32)
-        now = [1000.0]
-        counters = WorkerCounters(path, clock=lambda now=now: now[0])  # type: ignore[misc]
-        for number in range(8):
-            take(counters, limit(f"old-{number}"))
-        now[0] += 62
-        plain = PlainCounters()
-        for later in (0, 0, 0, 40):
-            now[0] += later
-            plain.now = now[0]
-            for asked in (known, [limit("c")]):
-                take(counters, *asked)
-                plain.take(asked)
-        plain.now = now[0] = now[0] + pause
-        left = [writes]
-        dying = WorkerCounters(path, clock=lambda now=now: now[0])  # type: ignore[misc]
-        dying._words, dying._map = Mortal(dying._words, left), Mortal(dying._map, left)  # type: ignore[assignment]
-        died = False
-        try:
-            take(dying, *limits)
-        except Killed:
-            died = True
-        for one in limits:
-            count = used(counters, *one.key)
-            assert count - len(plain.recent(one)) in ((0, 1) if died else (1,))
-        assert used(counters, "c") == len(plain.recent(limit("c")))
-        if not died:
-            break
-    else:
-        raise AssertionError("it never came to an end")
-    assert writes > 3

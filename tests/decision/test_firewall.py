@@ -1,14 +1,14 @@
 """The prompt firewall as the service uses it: the vectors that Rust reads too, and every setting that bears on it."""
 
-import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from kalguard._core import Conversation
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.model import Inspection
-from kalguard.sidecar.requests import read_prompt
 from kalguard.wire.check import write_json
 from tests.support import vectors
 
@@ -18,7 +18,13 @@ CLEAN = "Write to [EMAIL_REDACTED], or to [EMAIL_REDACTED] again."
 
 
 def inspect(*messages: dict[str, Any], **options: Any) -> Inspection:
-    return PromptFirewall(FirewallOptions(**options)).inspect(read_prompt(write_json({"messages": messages})))
+    return PromptFirewall(FirewallOptions(**options)).inspect(Conversation(write_json({"messages": messages})))
+
+
+def messages_of(inspection: Inspection) -> list[dict[str, Any]]:
+    """The messages as they may pass, where they were changed."""
+    messages: list[dict[str, Any]] = json.loads(inspection.sanitized_messages or b"[]")
+    return messages
 
 
 def say(text: str, role: str = "user") -> dict[str, Any]:
@@ -45,7 +51,7 @@ def test_the_shared_conversations(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", vectors("pii.json"), ids=lambda case: case["text"][:40])
 def test_the_shared_personal_data(case: dict[str, Any]) -> None:
-    sanitized = inspect(say(case["text"])).sanitized_messages
+    sanitized = messages_of(inspect(say(case["text"])))
     assert (sanitized[0]["content"] if sanitized else case["text"]) == case["sanitized"]
 
 
@@ -64,8 +70,7 @@ def test_the_score_that_meets_the_threshold_blocks_and_one_less_does_not() -> No
 
 def test_an_attack_below_the_block_threshold_is_cut_out() -> None:
     inspection = inspect(say(f"Hello. {ATTACK} Bye."), block_threshold=100, injection_weight=0.7)
-    assert inspection.sanitized_messages is not None
-    content = inspection.sanitized_messages[0]["content"]
+    content = messages_of(inspection)[0]["content"]
     assert "[REDACTED]" in content
     assert "gnore all previous" not in content
 
@@ -79,7 +84,7 @@ def test_an_attack_below_both_thresholds_is_left_as_it_is() -> None:
 def test_personal_data_is_taken_out_below_every_threshold_and_in_every_message() -> None:
     inspection = inspect(say(MAIL), say("nothing here"), say(MAIL, "assistant"), say(MAIL, "system"))
     assert inspection.passed
-    assert inspection.sanitized_messages == [
+    assert messages_of(inspection) == [
         say(CLEAN),
         say("nothing here"),
         say(CLEAN, "assistant"),
@@ -184,7 +189,7 @@ WRAPPED = {
 def test_text_is_found_however_it_is_wrapped(wrap: Callable[[str], dict[str, Any]]) -> None:
     assert not inspect({"role": "user", **wrap(ATTACK)}).passed
     message = {"role": "user", **wrap(MAIL)}
-    assert inspect(message).sanitized_messages == [{"role": "user", **wrap(CLEAN)}]
+    assert messages_of(inspect(message)) == [{"role": "user", **wrap(CLEAN)}]
 
 
 def test_what_names_or_encodes_is_passed_through() -> None:
@@ -196,11 +201,23 @@ def test_what_names_or_encodes_is_passed_through() -> None:
     assert inspect({"role": "user", "content": parts}).sanitized_messages is None
 
 
-def test_what_was_sent_is_not_changed_by_taking_something_out() -> None:
-    request = read_prompt(write_json({"messages": [say(MAIL), say("hello")]}))
-    before = copy.deepcopy(request.messages)
-    PromptFirewall(FirewallOptions()).inspect(request)
-    assert request.messages == before
+def test_of_a_message_that_is_changed_everything_else_stays_as_it_is() -> None:
+    beside: list[Any] = [1, -0.5, 1e300, 2**70, True, None, {"a": {}, "b": []}, "\u007f\U0001f600"]
+    told: dict[str, Any] = {"role": "user", "content": MAIL, "é\n": beside}
+    sanitized = messages_of(inspect(told, say("hello")))
+    assert sanitized == [{**told, "content": CLEAN}, say("hello")]
+    assert list(sanitized[0]) == list(told)
+
+
+def test_of_a_name_that_is_given_twice_what_was_judged_is_returned() -> None:
+    twice = Conversation(
+        b'{"messages": [{"role": "user", "content": "a@example.org", "x": 1, "content": "b@example.org"}]}'
+    )
+    assert [text for *_, text in twice.texts] == ["b@example.org"]
+    sanitized = PromptFirewall(FirewallOptions()).inspect(twice).sanitized_messages
+    assert sanitized is not None
+    assert b"a@example.org" not in sanitized
+    assert json.loads(sanitized) == [{"role": "user", "x": 1, "content": "[EMAIL_REDACTED]"}]
 
 
 def test_findings_say_in_which_message() -> None:

@@ -157,11 +157,11 @@ def test_a_forged_token_is_not_remembered_for_a_good_one() -> None:
 
 
 def test_the_memory_for_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "CACHED_TOKENS", 3)
+    monkeypatch.setattr(identity, "CACHED_TOKENS", 6)
     checked = verifier(SecretKeyring(SECRET))
-    for number in range(10):
+    for number in range(20):
         checked.verify_token(timed(jti=str(number)))
-    assert len(checked._verified) == 3
+    assert 3 <= len(checked._verified) <= 6
 
 
 @pytest.mark.parametrize(

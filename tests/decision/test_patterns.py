@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from kalguard._core import Conversation
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall, compile_expression
 from kalguard.decision.model import Inspection
 from kalguard.errors import PatternError
-from kalguard.sidecar.requests import read_prompt
 from kalguard.wire.check import write_json
 
 PATTERN = {"id": "acme.x", "category": "harmful.illegal", "score": 50, "regex": "zz", "matches": ["zz"]}
@@ -22,7 +22,7 @@ def firewall(*patterns: Any, **more: Any) -> PromptFirewall:
 
 
 def inspect(target: PromptFirewall, text: str) -> Inspection:
-    return target.inspect(read_prompt(write_json({"messages": [{"role": "user", "content": text}]})))
+    return target.inspect(Conversation(write_json({"messages": [{"role": "user", "content": text}]})))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_an_address_of_the_operators_is_replaced_and_the_digest_is_the_files() -
     target = firewall({"category": "pii.secret", "regex": "emp-[0-9]{6}", "matches": ["EMP-123456"]})
     sanitized = inspect(target, "I am EMP-000123.").sanitized_messages
     assert sanitized is not None
-    assert sanitized[0]["content"] == "I am [SECRET_REDACTED]."
+    assert json.loads(sanitized)[0]["content"] == "I am [SECRET_REDACTED]."
     assert (target.pattern_count, len(target.digest)) == (1, 64)
 
 

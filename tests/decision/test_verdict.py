@@ -1,6 +1,5 @@
 """A verdict that allows cannot be made of less than all the steps."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -23,7 +22,7 @@ def evaluation(decision: str) -> Any:
 COMPLETE: dict[str, Any] = {
     "check": Check.PROMPT,
     "request_id": "r",
-    "at": datetime(2026, 1, 1, tzinfo=UTC),
+    "at": 1_767_225_600.0,
     "reason": "allowed",
     "principal": PRINCIPAL,
     "evaluation": evaluation("allow"),

@@ -172,6 +172,7 @@ def test_promtool_finds_nothing_to_say_about_a_scrape(server: Server) -> None:
     for body in (GOOD_PROMPT, ATTACK):
         server.post("/v1/prompt/check", body)
     server.post("/v1/tool/check", {"toolName": "get_weather", "arguments": {"location": "Oslo"}})
+    until(lambda: "kalguard_detections_total{" in httpx.get(f"{server.metrics_url}/metrics").text)
     text = httpx.get(f"{server.metrics_url}/metrics").text
     checked = promtool("check", "metrics", given=text)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")

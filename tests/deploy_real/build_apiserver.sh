@@ -21,9 +21,9 @@ for module in $MODULES; do  # the module says where its parts lie beside it; as 
 done
 export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-mod=mod -modcacherw" GOPATH="$work/path" GOCACHE="$work/cache"
 version=k8s.io/component-base/version
-go build -p "${JOBS:-1}" -o "$bin/" -ldflags \
+[ -x "$bin/kube-apiserver" ] || go build -p "${JOBS:-1}" -o "$bin/" -ldflags \
     "-s -w -X $version.gitVersion=v$VERSION -X $version.gitMajor=1 -X $version.gitMinor=35" \
     k8s.io/kubernetes/cmd/kube-apiserver
-go build -p "${JOBS:-1}" -ldflags "-s -w" -o "$bin/etcd" go.etcd.io/etcd/server/v3
+[ -x "$bin/etcd" ] || go build -p "${JOBS:-1}" -ldflags "-s -w" -o "$bin/etcd" go.etcd.io/etcd/server/v3
 cd ..
 rm -rf "$work"

@@ -22,7 +22,7 @@ Kubectl = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def kubectl() -> Iterator[Kubectl]:
     """kubectl for etcd and a kube-apiserver of our own."""
-    if not (BIN / "kube-apiserver").exists():
+    if not all((BIN / name).exists() for name in ("etcd", "kube-apiserver")):
         if shutil.which("go") is None:
             pytest.skip("there is no Go to compile kube-apiserver with")
         built_ = attempt("sh", "tests/deploy_real/build_apiserver.sh", seconds=5400)

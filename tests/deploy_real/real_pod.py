@@ -1,7 +1,7 @@
 """The same-pod manifest, played by Podman: the ConfigMap as a folder, both users, the agent asking over the loopback.
 
-Podman knows neither a Secret by reference nor an init container that goes on, so these two are put otherwise; all else
-is what kustomize makes of deploy/k8s/sidecar.
+Podman knows neither a Secret by reference nor an init container that goes on, and before 4.4 mounts a Secret as it is
+encoded, so these three are put otherwise; all else is what kustomize makes of deploy/k8s/sidecar.
 """
 
 import base64
@@ -21,6 +21,8 @@ from tests.support import SECRET, token
 
 AGENT = "localhost/kgd-agent:latest"  # a host in the name, or Podman asks a registry
 OWN = "localhost/kgd-sidecar:latest"
+KEPT = "kalguard-secret"
+ENCODED = base64.b64encode(SECRET.encode()).decode()
 CONF = """[containers]
 default_ulimits=["nofile=4096:4096","nproc=4096:4096"]
 [engine]
@@ -50,13 +52,24 @@ def playable() -> list[Manifest]:
     for volume in spec["volumes"]:
         if "secret" in volume:
             volume["secret"]["optional"] = False  # left out, it ends Podman 4.3
-    secret = {"token-secret": base64.b64encode(SECRET.encode()).decode()}
-    kept = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kalguard-secret"}, "data": secret}
+    kept = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": KEPT}, "data": {"token-secret": ENCODED}}
     return [
         one(manifests, "ConfigMap", "kalguard-policy"),
         kept,
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "kgd-pod", **pod["metadata"]}, "spec": spec},
     ]
+
+
+def decode_secret(command: Callable[..., str]) -> None:
+    """See that the file that is mounted holds the secret, as Kubernetes has it.
+
+    Podman before 4.4 writes the value of `data` there as the manifest has it, in base64, and nothing for `stringData`.
+    """
+    folder = command("volume", "inspect", KEPT, "--format", "{{.Mountpoint}}").strip()
+    mounted = Path(folder, "token-secret")
+    if mounted.read_text() == ENCODED:
+        mounted.write_text(SECRET)
+    assert mounted.read_text() == SECRET
 
 
 @pytest.fixture
@@ -86,7 +99,9 @@ def test_the_agent_in_the_pod_asks_over_the_loopback(
 ) -> None:
     command, _ = podman
     (tmp_path / "pod.yaml").write_text(yaml.safe_dump_all(playable()))
-    command("kube", "play", str(tmp_path / "pod.yaml"))
+    command("kube", "play", "--start=false", str(tmp_path / "pod.yaml"))
+    decode_secret(command)
+    command("pod", "start", "kgd-pod")
     names = command("ps", "--all", "--format", "{{.Names}}").split()
     (sidecar,) = (name for name in names if name.endswith("-kalguard"))
     (agent,) = (name for name in names if name.endswith("-agent"))

@@ -1,11 +1,12 @@
 """Bodies: only `Refusal` is raised, and what is accepted is what any other reader of JSON sees.
 
 The first byte of an input says whose body it is. The twin is the reader of Python's own library: what we accept it
-must accept and read alike, and what it accepts we must, but for what we rule out on purpose. Ours is written in C,
+must accept and read alike, and what it accepts we must, but for what we rule out on purpose. Ours is written in Rust,
 where nobody sees which of its lines an input reaches; so the library's other reader, written in Python, reads too.
 """
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from json.decoder import py_scanstring  # type: ignore[attr-defined]
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
@@ -13,16 +14,18 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["kalguard.wire.check", "kalguard.sidecar.requests"]):
+with atheris.instrument_imports(include=["kalguard.decision.registration"]):
+    from kalguard._core import MAX_DEPTH, Conversation, ToolCall, read_definition
+    from kalguard.decision.firewall import FirewallOptions, PromptFirewall
+    from kalguard.decision.registration import Definition
     from kalguard.errors import BadRequest, Refusal
-    from kalguard.sidecar.requests import read_prompt, read_tool_call, read_tool_definition
-    from kalguard.wire.check import MAX_DEPTH, read_object, write_json
 
 from tests.fuzz.engine import fuzz
 from tests.sidecar.test_json_parsing_suite import cases
 from tests.support import ATTACK, GOOD_PROMPT, vectors
 
-READERS = (read_prompt, read_tool_call, read_tool_definition)
+READERS = (Conversation, ToolCall, Definition.read)
+FIREWALL = PromptFirewall(FirewallOptions())
 _scan_string, _make_scanner = (atheris.instrument_func(each) for each in (py_scanstring, py_make_scanner))
 DICTIONARY = (
     *('"messages"', '"role"', '"content"', '"user"', '"name"', '"type":"text"', '"text"', '"tool_calls"', '"refusal"'),
@@ -67,31 +70,49 @@ def read(data: bytes) -> None:
     except Refusal:
         return
     assert value is not None, "a reader takes what is no object"
-    if reader is read_tool_call:
-        assert read_object(b'{"a":' + request.arguments + b"}")["a"] == value.get("arguments", value.get("args", {}))
-    elif reader is read_prompt:
-        assert request.messages == value["messages"]
-        for slot in request.slots:
-            assert _at(request.messages[slot.message], slot.path) == slot.text
+    if reader is ToolCall:
+        assert request.argument_count == len(value.get("arguments", value.get("args", {})))
+    elif reader is Conversation:
+        assert request.message_count == len(value["messages"])
+        said = list(_strings(value["messages"]))
+        assert all(text in said for *_, text in request.texts)
+        sanitized = FIREWALL.inspect(request).sanitized_messages
+        if sanitized is not None:
+            _assert_same_but_for_texts(json.loads(sanitized), value["messages"])
 
 
-def _at(message: Any, path: tuple[str | int, ...]) -> Any:
-    for step in path:
-        message = message[step]
-    return message
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+def _assert_same_but_for_texts(changed: Any, value: Any) -> None:
+    assert type(changed) is type(value)
+    if isinstance(value, dict):
+        assert set(changed) == set(value)
+        for name, item in value.items():
+            _assert_same_but_for_texts(changed[name], item)
+    elif isinstance(value, list):
+        for one, other in zip(changed, value, strict=True):
+            _assert_same_but_for_texts(one, other)
+    elif not isinstance(value, str):
+        assert changed == value
 
 
 def _read_as_both_do(body: bytes) -> dict[str, Any] | None:
-    """What `read_object` gives, or nothing. Raises `AssertionError` where the twin does not agree."""
+    """An object as we read it, in a body of which it is the schema. Raises `AssertionError` where the twin differs."""
     with suppress(ValueError, RecursionError):
         VISIBLE.decode(body.decode())
     try:
-        value = read_object(body)
+        _, written, _ = read_definition(b'{"toolName":"t","argumentSchema":' + body + b"}")
     except BadRequest:
         assert not _is_good(body), "refused, although there is nothing wrong with it"
         return None
+    value: dict[str, Any] = json.loads(written)
     assert value == json.loads(body.decode()), "read otherwise than by others"
-    assert read_object(write_json(value)) == value, "not the same when written and read again"
     return value
 
 
@@ -102,7 +123,7 @@ def _is_good(body: bytes) -> bool:
         json.dumps(value, ensure_ascii=False).encode()  # without lone surrogates
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and _depth(value) <= MAX_DEPTH
+    return isinstance(value, dict) and _depth(value) < MAX_DEPTH
 
 
 def _refuse(text: str) -> float:

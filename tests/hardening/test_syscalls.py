@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kalguard.cli.main import cli, sidecar
+from kalguard.cli.main import cli
+from kalguard.cli.sidecar import sidecar
 from kalguard.hardening.syscalls import ARCHITECTURES, Alternatives, Role, allowed, filters, oci_profile, syscalls
 
 ROLES: tuple[Role, ...] = ("main", "worker", "runtime")

@@ -42,7 +42,7 @@ class Buffer(UsageBuffer):
 
         async def run() -> None:
             for name in names:
-                await self.add(event(name, at), at)
+                await self.add(event(name, at), at.timestamp())
                 self.entries()
 
         asyncio.run(run())

@@ -36,7 +36,7 @@ async def run():
     number, now = 0, datetime.now(UTC)
     while True:
         event = UsageEvent("tool_check", sys.argv[2], "deny", now.isoformat(), str(number))
-        await buffer.add(event, now)
+        await buffer.add(event, now.timestamp())
         if not buffer._pending:
             os.write(1, b".")
         number += 1
@@ -188,8 +188,8 @@ def test_events_wait_in_memory_while_a_stopped_process_holds_the_lock(tmp_path: 
     path = Path(os.readlink(f"/proc/self/fd/{held.ledger.file.fd}"))
     held.adds("000")
     with process(STOPS_WITH_THE_LOCK, path) as stopped:
-        asyncio.run(held.add(event("001"), NOON))
-        asyncio.run(held.add(event("002"), NOON))
+        asyncio.run(held.add(event("001"), NOON.timestamp()))
+        asyncio.run(held.add(event("002"), NOON.timestamp()))
         asyncio.run(held.flush())
         with pytest.raises(Unavailable, match="the lock is held"):
             held.entries()
@@ -203,7 +203,7 @@ def test_events_wait_in_memory_while_a_stopped_process_holds_the_lock(tmp_path: 
 def test_events_that_waited_in_memory_come_before_the_next_one(tmp_path: Path) -> None:
     held = buffer(tmp_path)
     with lock_held(held.ledger):
-        asyncio.run(held.add(event("000"), NOON))
+        asyncio.run(held.add(event("000"), NOON.timestamp()))
     held.adds("001")
     assert held.drained() == ["000", "001"]
 
@@ -216,7 +216,7 @@ def test_a_disk_that_takes_nothing_leaves_events_in_memory(tmp_path: Path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr(usage, "written", full)
-        asyncio.run(held.add(event("000"), NOON))
+        asyncio.run(held.add(event("000"), NOON.timestamp()))
         asyncio.run(held.flush())
         assert counted(held) == (0, 0, 0, 0)
     asyncio.run(held.flush())
@@ -228,7 +228,7 @@ def test_in_memory_the_oldest_make_room_and_are_counted(tmp_path: Path, monkeypa
     held = buffer(tmp_path)
     with lock_held(held.ledger):
         for name in names(0, 8):
-            asyncio.run(held.add(event(name), NOON))
+            asyncio.run(held.add(event(name), NOON.timestamp()))
     asyncio.run(held.flush())
     assert counted(held) == (8, 0, 5, 3)
     assert held.drained() == names(3, 8)
@@ -238,7 +238,7 @@ def test_one_step_puts_no_more_than_so_many_events_into_the_ring(tmp_path: Path)
     held = buffer(tmp_path)
     with lock_held(held.ledger):
         for name in names(0, 3):
-            asyncio.run(held.add(event(name), NOON))
+            asyncio.run(held.add(event(name), NOON.timestamp()))
         held._pending.extend(held._pending[0] for _ in range(usage.MAX_AT_ONCE))
     held.adds("last")
     assert held.entries().made == usage.MAX_AT_ONCE

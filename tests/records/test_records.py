@@ -215,7 +215,7 @@ def test_usage_tells_who_and_how_it_ended_and_nothing_else() -> None:
     verdict = Verdict(
         check=Check.TOOL,
         request_id="r",
-        at=datetime(2026, 1, 2, 3, 4, 5, 678900, UTC),
+        at=datetime(2026, 1, 2, 3, 4, 5, 678900, UTC).timestamp(),
         reason="what was said",
         code=ErrorCode.TOOL_DENIED,
         principal=principal,

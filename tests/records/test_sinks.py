@@ -37,12 +37,12 @@ class Watcher:
         self.queued = depth
 
 
-def write(sink: WriterSink, *records: bytes) -> None:
+def write(sink: WriterSink, *records: bytes, sign: bool = False) -> None:
     """Write records one after the other."""
 
     async def run() -> None:
         for record in records:
-            await sink.write(record)
+            await sink.write(record, sign=sign)
 
     asyncio.run(run())
 
@@ -253,7 +253,7 @@ def test_signed_lines_are_counted_from(tmp_path: Path) -> None:
     sink = file_sink(str(tmp_path / "audit.jsonl"), ChainOptions(key=b"k" * 32))
     write(sink, RECORD, RECORD)
     assert sink.unsigned == 2
-    asyncio.run(sink.write(RECORD, sign=True))
+    write(sink, RECORD, sign=True)
     assert sink.unsigned == 0
     assert ["signature" in line for line in lines(tmp_path / "audit.jsonl")] == [False, False, True]
 

@@ -81,7 +81,7 @@ class Writer:
         given = {
             "id": f"evt_{self.number:012x}{self.seq:012x}",
             "type": kind,
-            "timestamp": rfc3339(START + timedelta(seconds=self.now)),
+            "timestamp": rfc3339((START + timedelta(seconds=self.now)).timestamp()),
             "agentId": None if of_the_service else "agent-1",
             "requestId": None if of_the_service else f"req_{self.number:012x}{self.seq:012x}",
             "decision": "deny" if kind.endswith("_denied") else "allow",

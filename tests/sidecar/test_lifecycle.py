@@ -1,14 +1,11 @@
 """From the start to the end of the service, with everything that can happen to its processes in between."""
 
-import contextlib
 import os
 import resource
 import signal
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +14,7 @@ import pytest
 
 from kalguard.sidecar.respawns import DEATHS, SHORT_SECONDS, Respawns
 from kalguard.sidecar.tls import CertificateWatch
+from tests.sidecar.asking import asking
 from tests.support import GOOD_PROMPT, Server, bearer, make_certificate, running, until, wait_until_up, workers_of
 
 PROMPT = "/v1/prompt/check"
@@ -150,41 +148,6 @@ def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:
                     pass
 
 
-def get(server: Server) -> httpx.Response:
-    try:
-        return httpx.get(f"{server.url}/health", verify=False)
-    except httpx.RemoteProtocolError:
-        return httpx.get(f"{server.url}/health", verify=False)
-
-
-@contextlib.contextmanager
-def asking(server: Server) -> Iterator[list[str]]:
-    """Ask again and again meanwhile; what went wrong twice in a row.
-
-    A worker that ends closes the connections on which nothing was asked yet: whoever just then does asks again.
-    """
-    wrong: list[str] = []
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.wait(0.02):
-            try:
-                reply = get(server)
-            except httpx.TransportError as error:
-                wrong.append(repr(error))
-            else:
-                if reply.status_code != 200:
-                    wrong.append(reply.text)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield wrong
-    finally:
-        done.set()
-        thread.join()
-
-
 def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None:
     for name in ("live", "renewed"):
         (tmp_path / name).mkdir()
@@ -207,8 +170,8 @@ def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None
         with asking(server) as wrong:
             for name in ("cert.pem", "key.pem"):
                 os.replace(renewed / name, live / name)
-            until(lambda: shown() == (live / "cert.pem").read_text(), 30)
-            time.sleep(4)  # until the old worker has gone
+            until(lambda: shown() == (live / "cert.pem").read_text())
+            until(lambda: len(workers_of(server)) == 1)
         assert wrong == []
 
 

@@ -91,8 +91,8 @@ def test_fifty_callers_at_four_workers_get_exactly_the_limit(tmp_path: Path) -> 
             int(found[1]) for reply in replies if (found := re.search(r"r=(\d+)", reply.headers["ratelimit"]))
         )
         assert remaining == [0] * 50 + list(range(100))
-        assert metric(server, 'kalguard_ratelimit_decisions_total{limit="agent",result="ok"}') == 100
-        assert metric(server, 'kalguard_ratelimit_decisions_total{limit="agent",result="exceeded"}') == 50
+        until(lambda: metric(server, 'kalguard_ratelimit_decisions_total{limit="agent",result="ok"}') == 100)
+        until(lambda: metric(server, 'kalguard_ratelimit_decisions_total{limit="agent",result="exceeded"}') == 50)
         records = [record for record in server.audit() if record["metadata"].get("exceededLimits") == ["agent"]]
         assert len(records) == 50
         assert call(server, "agent-2").status_code == 200

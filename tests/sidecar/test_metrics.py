@@ -27,6 +27,8 @@ from tests.support import (
     free_port,
     running,
     settings,
+    start_and_end,
+    told,
     until,
     wait_until_up,
     workers_of,
@@ -64,9 +66,8 @@ def test_a_changed_prompt_and_one_that_is_only_watched_are_told_apart() -> None:
     counted = {}
     for mode in ("enforce", "monitor"):
         registry = CollectorRegistry()
-        served = build(
-            settings(policy_default_deny="false", firewall_mode=mode), metrics=Metrics(registry), sink=MemorySink()
-        )
+        metrics = Metrics(registry)
+        served = build(settings(policy_default_deny="false", firewall_mode=mode), metrics=metrics, sink=MemorySink())
         for check, path, body in (
             ("prompt", "/v1/prompt/check", GOOD_PROMPT),
             ("prompt", "/v1/prompt/check", MAIL),
@@ -75,6 +76,7 @@ def test_a_changed_prompt_and_one_that_is_only_watched_are_told_apart() -> None:
         ):
             reply = call(served, path, body)
             assert reply.status in (200, 403), check
+        told(metrics)
         samples = next(metric for metric in registry.collect() if metric.name == "kalguard_checks").samples
         counted[mode] = {
             (s.labels["check"], s.labels["decision"], s.labels["mode"]): s.value
@@ -92,12 +94,11 @@ def test_a_changed_prompt_and_one_that_is_only_watched_are_told_apart() -> None:
 
 def test_a_check_that_is_not_on_record_is_a_failure_of_the_audit_log(tmp_path: Path) -> None:
     registry = CollectorRegistry()
+    metrics = Metrics(registry)
     path = tmp_path / "nowhere" / "audit.jsonl"
-    served = build(
-        settings(policy_default_deny="false", audit_log_path=str(path)),
-        metrics=Metrics(registry),
-    )
+    served = build(settings(policy_default_deny="false", audit_log_path=str(path)), metrics=metrics)
     assert call(served).status == 503
+    told(metrics)
     assert value(registry, "kalguard_check_failures_total", check="prompt", cause="audit", effect="denied") == 1
     assert value(registry, "kalguard_check_failures_total", check="prompt", cause="dependency", effect="denied") == 0
     assert value(registry, "kalguard_audit_records_total", sink="file", result="error") == 1
@@ -111,6 +112,7 @@ def test_the_audit_log_is_counted_in_records_and_timed_in_writes() -> None:
     metrics.audit_queued(7)
     metrics.audit_written(5, 0.002)
     metrics.audit_failed(2)
+    told(metrics)
     assert value(registry, "kalguard_audit_queue_depth") == 7
     assert value(registry, "kalguard_audit_records_total", sink="stdout", result="ok") == 5
     assert value(registry, "kalguard_audit_records_total", sink="stdout", result="error") == 2
@@ -123,10 +125,58 @@ def test_records_are_counted_where_they_are_written(tmp_path: Path) -> None:
     with running(tmp_path, workers="2", policy_default_deny="false") as server:
         for _ in range(10):
             assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
-        assert scraped(server, "kalguard_audit_records_total", 'sink="file"', 'result="ok"') == 10
+        until(lambda: scraped(server, "kalguard_audit_records_total", 'sink="file"', 'result="ok"') == 10)
         writes = scraped(server, "kalguard_audit_write_duration_seconds_count")
         assert writes is not None and 1 <= writes <= 10
         assert scraped(server, "kalguard_audit_queue_depth") == 0
+
+
+def test_what_was_counted_is_told_once() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    served = build(settings(policy_default_deny="false"), metrics=metrics, sink=MemorySink())
+    labels = {"check": "prompt", "decision": "allow", "code": "", "mode": "enforce"}
+    for expected in (1, 2):
+        call(served)
+        for _ in range(2):
+            told(metrics)
+            assert value(registry, "kalguard_checks_total", **labels) == expected
+            assert value(registry, "kalguard_check_duration_seconds_count", check="prompt") == expected
+
+
+def test_what_was_counted_last_is_told_at_the_end() -> None:
+    registry = CollectorRegistry()
+    served = build(settings(policy_default_deny="false"), metrics=Metrics(registry), sink=MemorySink())
+    call(served)
+    labels = {"check": "prompt", "decision": "allow", "code": "", "mode": "enforce"}
+    assert value(registry, "kalguard_checks_total", **labels) is None
+    start_and_end(served)
+    assert value(registry, "kalguard_checks_total", **labels) == 1
+
+
+def test_whether_prompts_are_only_watched_may_be_said_later() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    served = build(settings(policy_default_deny="false"), metrics=metrics, sink=MemorySink())
+    for monitors in (False, True):
+        metrics.describe(monitors=monitors, sink="file")
+        call(served)
+    told(metrics)
+    for mode in ("enforce", "monitor"):
+        labels = {"check": "prompt", "decision": "allow", "code": "", "mode": mode}
+        assert value(registry, "kalguard_checks_total", **labels) == 1
+
+
+def test_a_worker_that_ends_has_told_all_that_it_counted(tmp_path: Path) -> None:
+    with running(tmp_path, policy_default_deny="false") as server:
+        for _ in range(10):
+            assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: scraped(server, "kalguard_worker_starts_total") == 2)
+        until(lambda: scraped(server, "kalguard_workers") == 1)
+        assert scraped(server, "kalguard_checks_total", 'decision="allow"') == 10
+        # Two writers: the second one has written nothing about a check.
+        assert scraped(server, "kalguard_audit_records_total", 'result="ok"') == 11
 
 
 def test_load_is_what_has_entered_and_not_left() -> None:
@@ -135,6 +185,7 @@ def test_load_is_what_has_entered_and_not_left() -> None:
     metrics.entered()
     metrics.entered()
     metrics.left()
+    told(metrics)
     assert value(registry, "kalguard_inflight_requests") == 1
 
 

@@ -15,7 +15,7 @@ from kalguard.sidecar.worker import reserve
 from tests.support import environment, running, until, wait_until_up, workers_of
 
 FULL = """
-import itertools, json, sys
+import asyncio, itertools, json, sys
 from prometheus_client import REGISTRY
 from kalguard.decision.model import Check
 from kalguard.sidecar.metrics import CAUSES, Metrics
@@ -30,19 +30,20 @@ for check in Check:
     decisions = ["allow", "sanitize", "require_approval", *["deny"] * len(ErrorCode)]
     for decision, code in zip(decisions, ["", "", "", *ErrorCode], strict=True):
         for mode in ("monitor", "enforce"):
-            metrics._checks.labels(check, decision, code, mode).inc()
+            metrics._checks[check, decision, code, mode] += 1
 for number in range(64):
-    metrics._detections.labels(f"harmful.a_category_of_some_length_{number}").inc()
+    metrics._detections[(f"harmful.a_category_of_some_length_{number}",)] += 1
 for live, shadow in itertools.product(("allow", "deny", "require_approval"), repeat=2):
-    metrics._shadow.labels(live, shadow).inc()
+    metrics._shadow[live, shadow] += 1
 for name, result in itertools.product(("agent", "tool", "daily"), ("ok", "exceeded")):
-    metrics._limits.labels(name, result).inc()
+    metrics._limits[name, result] += 1
 for file in ("policy", "policy_shadow", "tools", "patterns", "revocation"):
     metrics.reloaded(file, good=True)
 for store in ("redis", "workers"):
     metrics.store_failed(store)
 for action in ("sanitize", "block"):
-    metrics._monitored.labels(action).inc()
+    metrics._monitored[(action,)] += 1
+asyncio.run(metrics.tell())
 for number in range(2000):
     metrics.policy_in_force("policy_shadow", chr(0x1F512) * (number % 50) + str(number), "f" * 64)
 metrics.policy_in_force("policy", "x" * 1_000_000, "f" * 64)

@@ -82,8 +82,13 @@ def test_the_operator_agrees_to_the_new_definition_or_to_the_old_one(tmp_path: P
         assert statuses(server) == statuses(server, anything) == {403}
         for pinned, allowed in ((CHANGED_TOOL, anything), (TOOL, GOOD_CALL)):
             (tmp_path / "tools.json").write_text(json.dumps({"pins": {"mail.send": digest(pinned)}}))
-            until(lambda body=allowed: statuses(server, body, 8) == {200})  # type: ignore[misc]
-            assert statuses(server, anything) == ({200} if pinned is CHANGED_TOOL else {403})
+            # Each worker takes the file up in its own time: what holds in the end has to hold in all of them.
+            of_anything = {200} if pinned is CHANGED_TOOL else {403}
+            until(
+                lambda body=allowed, other=of_anything: (  # type: ignore[misc]
+                    statuses(server, body) == {200} and statuses(server, anything) == other
+                )
+            )
         (tmp_path / "tools.json").write_text("{}")
         until(lambda: statuses(server, GOOD_CALL, 8) == {403})
 

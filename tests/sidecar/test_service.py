@@ -69,12 +69,14 @@ def test_metrics_count_decisions_of_all_workers(tmp_path: Path) -> None:
         for _ in range(20):
             assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
         server.post("/v1/prompt/check", GOOD_PROMPT, {})
-        text = httpx.get(f"{server.metrics_url}/metrics").text
-    assert 'kalguard_checks_total{check="prompt",code="",decision="allow",mode="enforce"} 20.0' in text
-    assert 'kalguard_checks_total{check="prompt",code="AUTH_FAILED",decision="deny",mode="enforce"} 1.0' in text
-    assert 'kalguard_check_failures_total{cause="auth",check="prompt",effect="denied"} 1.0' in text
-    assert 'kalguard_check_duration_seconds_count{check="prompt"} 21.0' in text
-    assert "agent-1" not in text
+        counted = {
+            'kalguard_checks_total{check="prompt",code="",decision="allow",mode="enforce"} 20.0',
+            'kalguard_checks_total{check="prompt",code="AUTH_FAILED",decision="deny",mode="enforce"} 1.0',
+            'kalguard_check_failures_total{cause="auth",check="prompt",effect="denied"} 1.0',
+            'kalguard_check_duration_seconds_count{check="prompt"} 21.0',
+        }
+        until(lambda: counted <= set(httpx.get(f"{server.metrics_url}/metrics").text.splitlines()), seconds=2)
+        assert "agent-1" not in httpx.get(f"{server.metrics_url}/metrics").text
 
 
 def test_metrics_have_no_place_on_the_api_s_port(server: Server) -> None:

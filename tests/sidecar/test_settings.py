@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from kalguard.records.sinks import MemorySink
 from kalguard.sidecar.app import build
 from kalguard.sidecar.metrics import Metrics
-from tests.support import ATTACK, app, bearer, call, claims, settings, token
+from tests.support import ATTACK, app, bearer, call, claims, settings, token, told
 
 MAIL = {"messages": [{"role": "user", "content": "Write to ada@example.org."}]}
 AS_SYSTEM = {"messages": [{"role": "system", "content": ATTACK["messages"][0]["content"]}]}
@@ -46,7 +46,8 @@ def test_a_setting_changes_the_answer(body: object, variables: dict[str, str]) -
 
 def test_in_monitor_mode_the_decision_that_would_have_been_is_everywhere() -> None:
     sink, registry = MemorySink(), CollectorRegistry()
-    served = build(settings(policy_default_deny="false", firewall_mode="monitor"), metrics=Metrics(registry), sink=sink)
+    metrics = Metrics(registry)
+    served = build(settings(policy_default_deny="false", firewall_mode="monitor"), metrics=metrics, sink=sink)
     for body, would in ((ATTACK, "block"), (MAIL, "sanitize")):
         reply = call(served, body=body)
         assert (reply.status, reply.body["allowed"], reply.body["data"]["monitored"]) == (200, True, would)
@@ -54,6 +55,7 @@ def test_in_monitor_mode_the_decision_that_would_have_been_is_everywhere() -> No
         assert reply.body["data"]["findings"]
         record = json.loads(sink.lines[-1])
         assert (record["type"], record["metadata"]["monitored"]) == ("prompt_allowed", would)
+        told(metrics)
         assert registry.get_sample_value("kalguard_monitored_total", {"action": would}) == 1
     assert "monitored" not in call(served).body["data"]
     shown = call(served, "/health", method="GET").body["insecure"]

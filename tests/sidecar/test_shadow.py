@@ -37,7 +37,8 @@ def test_a_difference_is_on_record_and_counted(tmp_path: Path) -> None:
     target, sink, registry = service(tmp_path, ALLOW, SHADOW)
     call(target)
     call(target, *TOOL)
-    differing, agreeing = records(sink)
+    start_and_end(target)
+    differing, agreeing, _ = records(sink)
     assert differing["metadata"]["shadow"]["decision"] == "deny"
     assert differing["metadata"]["shadow"]["ruleId"] is None
     assert differing["metadata"]["shadow"]["policyVersion"] == "2"

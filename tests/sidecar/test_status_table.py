@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from kalguard._core import MAX_DEPTH
 from kalguard.decision.firewall import PromptFirewall
 from kalguard.records.sinks import MemorySink
-from kalguard.wire.check import MAX_BODY_BYTES, MAX_DEPTH
+from kalguard.wire.check import MAX_BODY_BYTES
 from kalguard.wire.codes import ErrorCode
 from tests.support import ATTACK, GOOD_PROMPT, Server, app, bearer, call, records, running, token, token_with_header
 

@@ -14,8 +14,8 @@ from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.mediator import load_tools
 from kalguard.decision.model import Action
 from kalguard.decision.policy import load_policy
+from kalguard.decision.registration import Definition
 from kalguard.records.ocsf import ocsf_event
-from kalguard.sidecar.requests import read_tool_definition
 from kalguard.wire.audit import AuditRecord, EventType
 from kalguard.wire.codes import ErrorCode
 from tests.support import ROOT, app, call
@@ -107,7 +107,7 @@ def test_the_tools_document_shows_a_good_file_with_the_pin_of_the_tool_that_it_r
     written, registered, _ = re.findall(r"```json\n(.*?)```", document, re.DOTALL)
     tools = load_tools(written.encode())
     assert (tools.registry.tool_count, tools.registry.warnings) == (2, [])
-    definition = read_tool_definition(registered.encode())
+    definition = Definition.read(registered.encode())
     assert tools.registry.pin(definition.tool) == definition.digest
 
 

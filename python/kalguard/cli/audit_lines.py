@@ -50,8 +50,8 @@ class _Filter:
         # A name that is not written out in the log stands there as its hash.
         hashes = (f"sha256:{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()}" for name in wanted.tools)
         self._tools = (*wanted.tools, *hashes)
-        self._since = "" if wanted.since is None else rfc3339(wanted.since)
-        self._until = None if wanted.until is None else rfc3339(wanted.until)
+        self._since = "" if wanted.since is None else rfc3339(wanted.since.timestamp())
+        self._until = None if wanted.until is None else rfc3339(wanted.until.timestamp())
 
     def __call__(self, record: AuditRecord) -> bool:
         wanted = self._wanted

@@ -7,7 +7,7 @@ from typing import NoReturn
 def sidecar() -> None:
     """`kalguard-sidecar`."""
     try:
-        from kalguard.cli.main import sidecar as command
+        from kalguard.cli.sidecar import sidecar as command
     except ImportError as error:
         _explain(error)
     command()

@@ -17,6 +17,7 @@ from kalguard.cli.policy import policy
 from kalguard.cli.profile import os_profile, seccomp_profile
 from kalguard.cli.sandbox import sandbox
 from kalguard.cli.scan import scan
+from kalguard.cli.sidecar import start
 from kalguard.cli.token import token
 from kalguard.cli.tools import tools
 from kalguard.errors import ConfigError
@@ -32,29 +33,10 @@ def cli() -> None:
     """
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION)
-@click.pass_context
-def sidecar(context: click.Context) -> None:
-    """Start the KalGuard server, in the foreground, until SIGTERM or Ctrl-C.
-
-    All settings come from KALGUARD_* variables; `kalguard config` shows those in force. Exit codes: 0 after a stop
-    that was asked for, 1 if the server failed (a port in use), 2 if the configuration is bad.
-    """
-    if context.invoked_subcommand is None:
-        _serve()
-
-
 @cli.command("serve")
 def serve() -> None:
     """Start the KalGuard server, as kalguard-sidecar does."""
-    _serve()
-
-
-def _serve() -> None:
-    from kalguard.sidecar.main import main
-
-    main()
+    start()
 
 
 @cli.command("config")
@@ -97,7 +79,6 @@ def _as_written(value: Any) -> str:
 
 
 cli.add_command(health)
-sidecar.add_command(seccomp_profile)
 cli.add_command(seccomp_profile)
 cli.add_command(os_profile)
 cli.add_command(token)

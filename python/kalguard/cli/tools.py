@@ -7,8 +7,8 @@ import click
 from kalguard.cli.options import FILE
 from kalguard.cli.validity import Good, report
 from kalguard.decision.mediator import any_tool, load_tools
+from kalguard.decision.registration import Definition
 from kalguard.errors import BadRequest, ToolsError
-from kalguard.sidecar.requests import read_tool_definition
 
 
 @click.group()
@@ -40,7 +40,7 @@ def digest(file: Path) -> None:
     FILE is what an agent sends to /v1/tool/register. Exit 1 if it would be refused.
     """
     try:
-        definition = read_tool_definition(file.read_bytes())
+        definition = Definition.read(file.read_bytes())
         any_tool().registry.define(definition.by("").argument_schema)
     except (BadRequest, ToolsError) as error:
         click.echo(f"{file}: {error}", err=True)

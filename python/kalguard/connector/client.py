@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import re
+import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -61,6 +62,11 @@ class _Answer(NamedTuple):
     body: bytes
 
 
+def _trust(url: str) -> ssl.SSLContext:
+    """The authorities that are trusted, which take a while to read: none where the call is not by TLS."""
+    return httpx.create_ssl_context() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 class CloudClient:
     """Cloud at `url`, asked with `api_key`. `transport` is for tests."""
 
@@ -80,7 +86,7 @@ class CloudClient:
             # Ours to read: httpx makes ready for every proxy that is named, and fails for one that is not asked.
             trust_env=False,
             proxy=proxy_for(url, os.environ),
-            verify=httpx.create_ssl_context(trust_env=url.startswith("https:")),
+            verify=_trust(url),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             transport=transport,
         )

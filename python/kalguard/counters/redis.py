@@ -10,6 +10,7 @@ now.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -22,7 +23,6 @@ from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from kalguard.counters.batches import BUDGET_SECONDS, Batches, answer_in_time
-from kalguard.counters.workers import hash_of
 from kalguard.decision.limits import Limit, Room, Taken
 from kalguard.decision.quota import Joined, Lease
 from kalguard.errors import ConfigError
@@ -166,7 +166,7 @@ class RedisStore:
 
     async def join(self, day: int, agent_id: str, *, limit: int) -> Joined:
         """See `decision.quota.Shared.join`."""
-        arguments: list[str | int] = [hash_of((agent_id,)).hex(), limit, _DAY_TTL]
+        arguments: list[str | int] = [_hash_of(agent_id), limit, _DAY_TTL]
         admitted = await answer_in_time(self._join(keys=[_agents_name(day)], args=arguments), secret=self._secret)
         return Joined(int(admitted) == 1)
 
@@ -215,9 +215,15 @@ def _sharing(tls: RedisSSLContext) -> type[SSLConnection]:
     return Connection
 
 
+def _hash_of(name: str) -> str:
+    """What stands for a name: 16 bytes, in hex. All replicas have to agree on it."""
+    encoded = name.encode()
+    return hashlib.blake2b(len(encoded).to_bytes(4) + encoded, digest_size=16).hexdigest()
+
+
 def _window_name(key: tuple[str, ...]) -> str:
     """`kalguard:{agent}:window`, with the tool where there is one: hashes, whatever the names."""
-    agent, *rest = (hash_of((part,)).hex() for part in key)
+    agent, *rest = (_hash_of(part) for part in key)
     return ":".join((f"kalguard:{{{agent}}}:window", *rest))
 
 

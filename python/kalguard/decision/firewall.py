@@ -1,7 +1,6 @@
 """Is the prompt an attack, or leaking personal data: the prompt firewall as the pipeline sees it.
 
-All judgement is the core's. Here a conversation is taken apart into texts, and put together again with the texts
-that the core gives back. Where the operator adds patterns, google-re2 has to accept each expression as well: what it
+All judgement is the core's. Where the operator adds patterns, google-re2 has to accept each expression as well: what it
 accepts, it matches in linear time, and so does the core, whose engine is of the same kind.
 """
 
@@ -11,9 +10,9 @@ from typing import Any, Protocol
 import msgspec
 import re2
 
-from kalguard._core import Arguments, Scanner
+from kalguard._core import Arguments, Conversation, Scanner
 from kalguard.decision.documents import decode, encode, validate
-from kalguard.decision.model import Finding, Inspection, PromptRequest, RiskAssessment
+from kalguard.decision.model import Finding, Inspection, RiskAssessment
 from kalguard.errors import PatternError, Unavailable
 
 _MAX_EXPRESSION_BYTES = 1 << 20  # of memory, for google-re2
@@ -39,7 +38,7 @@ class FirewallOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Firewall(Protocol):
     """Judges conversations, and finds personal data and secrets in the arguments of tool calls."""
 
-    def inspect(self, request: PromptRequest) -> Inspection:
+    def inspect(self, conversation: Conversation) -> Inspection:
         """Judge a conversation; where it may pass only changed, say how."""
 
     def find_in_arguments(self, arguments: Arguments) -> tuple[Finding, ...]:
@@ -67,15 +66,15 @@ class PromptFirewall:
             self.pattern_count = len(value.get("patterns", ()))
             self.digest = hashlib.sha256(patterns).hexdigest()
 
-    def inspect(self, request: PromptRequest) -> Inspection:
+    def inspect(self, conversation: Conversation) -> Inspection:
         """Judge a conversation; where it may pass only changed, say how."""
-        scan = self.scanner.scan([(slot.message, slot.role, slot.text) for slot in request.slots])
-        findings = tuple(Finding(*finding) for finding in scan.findings)
+        scan = self.scanner.scan(conversation)
+        findings = tuple([Finding(*finding) for finding in scan.findings])
         cause = findings[0].category if findings else "risk score"
         return Inspection(
             objection=f"prompt blocked: {cause}" if scan.action == "block" else "",
             risk=RiskAssessment(score=scan.score, level=scan.level, findings=findings, monitored=scan.monitored),
-            sanitized_messages=request.with_texts(scan.texts) if scan.action == "sanitize" else None,
+            sanitized_messages=scan.sanitized_messages,
         )
 
     def find_in_arguments(self, arguments: Arguments) -> tuple[Finding, ...]:
@@ -86,7 +85,7 @@ class PromptFirewall:
 class ClosedFirewall:
     """What is in force when the patterns file cannot be used: nothing passes."""
 
-    def inspect(self, request: PromptRequest) -> Inspection:
+    def inspect(self, conversation: Conversation) -> Inspection:
         """Object."""
         return Inspection(objection="patterns file cannot be loaded")
 

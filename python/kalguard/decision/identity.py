@@ -4,17 +4,16 @@ The algorithm comes from the keys that the operator configured, never from the t
 `JwksKeyring` (RS256, ES256, EdDSA), `AnyKeyring` while keys are exchanged, `UnverifiedKeyring` for the mode without a
 secret, which someone has to choose by name, and `ClosedKeyring` where nobody did. JOSE itself is joserfc's work; what
 it leaves to the caller (required claims, times, types, no `crit`) is checked here. Verified tokens are remembered by
-their SHA-256; what changes with time (`confirm`) is looked at again for every request, and once more when its body has
-come.
+their BLAKE2b digest, which takes half the time of SHA-256; the latter is what they are revoked by. What changes with
+time (`confirm`) is looked at again for every request, and once more when its body has come.
 """
 
 import base64
-import hashlib
 import json
 import re
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from hashlib import blake2b, sha256
 from typing import Any, Protocol
 
 from joserfc import jws
@@ -22,13 +21,17 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
 
 from kalguard.decision.model import Capability, Principal
+from kalguard.decision.remembered import Remembered
 from kalguard.errors import AuthFailed, ConfigError, TokenRevoked
 
 MAX_TOKEN_BYTES = 8192
 MAX_AGENT_ID_LENGTH = 256
 MIN_SECRET_BYTES = 32
-CACHED_TOKENS = 10_000
+CACHED_TOKENS = 262_144  # 450 bytes each, and their metadata
+CACHED_SECONDS = 300.0  # a token that nobody presented for twice as long is not kept
 _KNOWN_CAPABILITIES = frozenset(Capability)
+_CAPABILITY_SETS: dict[frozenset[str], frozenset[str]] = {}  # one for all that have the same: there are few
+_NO_METADATA: dict[str, Any] = {}  # the same
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # FIPS 186-4, D.1.2.3
 
@@ -140,25 +143,25 @@ class Identity:
         self._clock = clock
         self._leeway = leeway_seconds
         self._revoked = revoked
-        self._verified: OrderedDict[str, Principal] = OrderedDict()
+        self._verified = Remembered[Principal](CACHED_TOKENS, seconds=CACHED_SECONDS, clock=clock)
 
     def verify_token(self, token: str | None) -> Principal:
         """Give the agent that a rightly signed token names. Raises `AuthFailed`. Whether it is good now: `confirm`."""
         if not token:
             raise AuthFailed("bearer token is missing")
-        if len(token) > MAX_TOKEN_BYTES or not _FORM.fullmatch(token):
+        if len(token) > MAX_TOKEN_BYTES or not token.isascii():
             raise AuthFailed("token is malformed")
         keyring = self._keyring()
         if keyring is not self._verified_by:
             self._verified.clear()
             self._verified_by = keyring
-        token_hash = _sha256(token)
-        principal = self._verified.get(token_hash)
+        digest = blake2b(token.encode(), digest_size=32).digest()
+        principal = self._verified.get(digest)
         if principal is None:
-            principal = _principal(_claims(keyring.open(token)), (token_hash, *_twins(token)))
-            self._verified[token_hash] = principal
-            if len(self._verified) > CACHED_TOKENS:
-                self._verified.popitem(last=False)
+            if not _FORM.fullmatch(token):
+                raise AuthFailed("token is malformed")
+            principal = _principal(_claims(keyring.open(token)), (_sha256(token), *_twins(token)))
+            self._verified.put(digest, principal)
         return principal
 
     def confirm(self, principal: Principal) -> None:
@@ -169,8 +172,9 @@ class Identity:
         if now < principal.not_before - self._leeway:
             raise AuthFailed("token is not valid yet")
         is_revoked = self._revoked()
-        if any(is_revoked(token_hash) for token_hash in principal.token_hashes):
-            raise TokenRevoked("token is revoked")
+        for token_hash in principal.token_hashes:
+            if is_revoked(token_hash):
+                raise TokenRevoked("token is revoked")
 
 
 def _verified_payload(token: str, key: Key, algorithms: list[str]) -> bytes:
@@ -214,7 +218,7 @@ def _twins(token: str) -> tuple[str, ...]:
 
 
 def _sha256(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return sha256(token.encode()).hexdigest()
 
 
 def _base64(data: bytes) -> str:
@@ -286,12 +290,13 @@ def _capabilities(value: object) -> frozenset[str]:
         return frozenset()
     if not isinstance(value, list):
         raise AuthFailed("token claim `capabilities` must be a list")
-    return frozenset(item for item in value if isinstance(item, str)) & _KNOWN_CAPABILITIES
+    granted = frozenset(item for item in value if isinstance(item, str)) & _KNOWN_CAPABILITIES
+    return _CAPABILITY_SETS.setdefault(granted, granted)
 
 
 def _metadata(value: object) -> dict[str, Any]:
-    if value is None:
-        return {}
+    if value is None or value == {}:
+        return _NO_METADATA
     if isinstance(value, dict):
         return value
     raise AuthFailed("token claim `metadata` must be an object")

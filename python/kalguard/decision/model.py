@@ -5,8 +5,6 @@ inspection that passed, nor with a limit that is exceeded. Reply, audit record a
 the `Verdict` and from nothing else.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -17,6 +15,8 @@ from kalguard._core import Arguments, Evaluation
 from kalguard.wire.codes import ErrorCode
 
 CORE_VERSION = _core.__version__
+MAX_METADATA = _core.MAX_METADATA
+MAX_TOOL_NAME_LENGTH = _core.MAX_TOOL_NAME_LENGTH
 
 
 class Check(StrEnum):
@@ -76,60 +76,6 @@ class Principal(msgspec.Struct, frozen=True):
     token_hashes: tuple[str, ...]
 
 
-class TextSlot(msgspec.Struct, frozen=True):
-    """Where a text stands: the index of its message, and the way to it inside the message."""
-
-    message: int
-    path: tuple[str | int, ...]
-    role: str
-    text: str
-
-
-class PromptRequest(msgspec.Struct, frozen=True):
-    """A conversation to be judged: the messages as they came, and every text in them."""
-
-    messages: Sequence[dict[str, Any]]
-    slots: Sequence[TextSlot]
-    metadata: dict[str, Any]
-
-    def with_texts(self, texts: Sequence[str | None]) -> list[dict[str, Any]]:
-        """All messages, with `texts[i]` in place of the text of `slots[i]` unless it is `None`.
-
-        Everything else of a message, fields that we do not know included, stays as it is.
-        """
-        messages = list(self.messages)
-        changed: set[int] = set()
-        for slot, text in zip(self.slots, texts, strict=True):
-            if text is None:
-                continue
-            if slot.message not in changed:
-                changed.add(slot.message)
-                messages[slot.message] = _copy(messages[slot.message])
-            container: Any = messages[slot.message]
-            for step in slot.path[:-1]:
-                container = container[step]
-            container[slot.path[-1]] = text
-        return messages
-
-
-def _copy(value: Any) -> Any:
-    """A copy that shares nothing that can be changed. As deep as a body may be, which is not very."""
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
-
-
-class ToolCall(msgspec.Struct, frozen=True):
-    """A tool call to be judged. `arguments` is a JSON object as UTF-8."""
-
-    name: str
-    arguments: bytes
-    argument_count: int
-    metadata: dict[str, Any]
-
-
 class Finding(msgspec.Struct, frozen=True):
     """Something found: never the text itself. `message` is the index of its message; a tool call has none."""
 
@@ -179,14 +125,14 @@ class ShadowRuling(msgspec.Struct, frozen=True):
 class Inspection(msgspec.Struct, frozen=True):
     """The content was looked at. `objection` says why it may not pass, and is empty when it may.
 
-    `risk` and `sanitized_messages` are there for a prompt, the latter exactly when a message was changed;
+    `risk` and `sanitized_messages` are there for a prompt, the latter, a JSON list, exactly when a message was changed;
     `failed_check` names the check of the tool mediator that objects. `definition_digest` is that of the definition of a
     registered tool that this is about, and `agreed_digest` that of the one in force where the two differ.
     """
 
     objection: str = ""
     risk: RiskAssessment | None = None
-    sanitized_messages: list[dict[str, Any]] | None = None
+    sanitized_messages: bytes | None = None
     failed_check: str | None = None
     definition_digest: str | None = None
     agreed_digest: str | None = None
@@ -224,7 +170,7 @@ class LimitState(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """How one check ended.
 
-    `code` says why the answer is not `allow`, and only then is there one. `at` is aware UTC. `principal` is `None`
+    `code` says why the answer is not `allow`, and only then is there one. `at` is unix seconds. `principal` is `None`
     until a token has been verified, `access` and `evaluation` until the policy was asked, `inspection` until the
     content was looked at. `policy_version` and `policy_digest` name the document that was asked. `shadow` is there
     where a shadow policy was asked too; nothing follows from it. `limits` are those that the check was counted under.
@@ -232,7 +178,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     check: Check
     request_id: str
-    at: datetime
+    at: float
     reason: str
     code: ErrorCode | None = None
     principal: Principal | None = None
@@ -263,7 +209,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exceeded(self) -> tuple[LimitState, ...]:
         """The limits that have no room for this check."""
-        return tuple(state for state in self.limits if state.exceeded)
+        return tuple([state for state in self.limits if state.exceeded]) if self.limits else ()
 
     @property
     def agent_id(self) -> str | None:
@@ -285,8 +231,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return self.shadow.decision != self.evaluation.decision
 
     @property
-    def sanitized_messages(self) -> list[dict[str, Any]] | None:
-        """The messages to use instead of those sent, if the check allows and changed any."""
+    def sanitized_messages(self) -> bytes | None:
+        """The messages to use instead of those sent, a JSON list, if the check allows and changed any."""
         return self.inspection.sanitized_messages if self.allowed and self.inspection is not None else None
 
     def _is_cleared(self) -> bool:

@@ -8,19 +8,18 @@
 whatever goes wrong in a step is a denial, made in one place (`refuse`). The caller writes the audit record and then
 replies.
 
-What takes computing goes through a `Run` that the caller chooses, so that it need not be done where others wait; only
-counting may wait for somebody else.
+What takes computing goes through a `Run`, if the caller chooses one, so that it need not be done where others wait;
+only counting may wait for somebody else.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from kalguard._core import Arguments, Evaluation
+from kalguard._core import Conversation, Evaluation, ToolCall
 from kalguard.decision.firewall import Firewall
 from kalguard.decision.identity import Identity
 from kalguard.decision.limits import ToolLimits
@@ -33,21 +32,20 @@ from kalguard.decision.model import (
     Inspection,
     LimitState,
     Principal,
-    PromptRequest,
     ShadowRuling,
-    ToolCall,
     Verdict,
 )
 from kalguard.decision.policy import Policy, attributes_of
-from kalguard.decision.quota import Quota
+from kalguard.decision.quota import Quota, Taken
 from kalguard.decision.registration import Definition, RegisteredTools, Registration
+from kalguard.decision.running import Run, run_in
 from kalguard.decision.unforeseen import UNFORESEEN
 from kalguard.errors import Refusal
 from kalguard.wire.codes import ErrorCode
 
 _log = logging.getLogger(__name__)
-Run = Callable[[Callable[[], Any]], Awaitable[Any]]  # calls a function, here or elsewhere
-_T = TypeVar("_T")
+Body = Callable[[], bytes]  # gives the body of a request, or raises the `Refusal` that it is
+Judging = Coroutine[Any, Any, Verdict]
 _POLICY_CODES = {"require_approval": ErrorCode.REQUIRE_APPROVAL}
 
 
@@ -89,7 +87,6 @@ class _Unready(msgspec.Struct, frozen=True):
     """A call of a tool that others may have registered, or that is not compiled yet."""
 
     call: ToolCall
-    arguments: Arguments
     ruling: _Ruling
 
 
@@ -106,7 +103,7 @@ _Outcome = Verdict | _Passed | _Unready | _Defined
 class Pipeline:
     """Carries out checks. `policy`, `tools` and `firewall` give what is in force now; `clock` gives unix seconds.
 
-    `shadow` gives a policy that is only asked what it would decide, if there is one.
+    `shadow` gives a policy that is only asked what it would decide, if there is one. `quota` is `None` without a plan.
     """
 
     def __init__(
@@ -118,7 +115,7 @@ class Pipeline:
         tools: Callable[[], Tools],
         firewall: Callable[[], Firewall],
         limits: ToolLimits,
-        quota: Quota,
+        quota: Quota | None,
         registered: RegisteredTools,
         clock: Callable[[], float],
     ) -> None:
@@ -138,7 +135,7 @@ class Pipeline:
         try:
             principal = self._identity.verify_token(token())
             self._identity.confirm(principal)
-            taken = await self._quota.take(principal.agent_id)
+            taken = Taken() if self._quota is None else await self._quota.take(principal.agent_id)
         except UNFORESEEN as error:
             return self.refuse(error, check=check, request_id=request_id, principal=principal)
         limits = () if taken.daily is None else (taken.daily,)
@@ -154,28 +151,24 @@ class Pipeline:
         return Verdict(
             check=check,
             request_id=request_id,
-            at=self._now(),
+            at=self._clock(),
             code=code,
             reason=reason,
             principal=principal,
             limits=limits,
         )
 
-    async def check_prompt(
-        self, admission: Admission, parse: Callable[[], PromptRequest], run: Run | None = None
-    ) -> Verdict:
-        """Judge a conversation. `parse` reads the body and may raise `Refusal`; `run` calls what takes computing."""
-        return await self._guarded(admission, self._prompt, parse, run or here)
+    def check_prompt(self, admission: Admission, body: Body, run: Run | None = None) -> Judging:
+        """Judge a conversation. `run` calls what takes computing."""
+        return self._guarded(admission, lambda: self._prompt(admission, Conversation(body())), run)
 
-    async def check_tool(self, admission: Admission, parse: Callable[[], ToolCall], run: Run | None = None) -> Verdict:
-        """Judge a tool call. `parse` reads the body and may raise `Refusal`; `run` calls what takes computing."""
-        return await self._guarded(admission, self._tool, parse, run or here)
+    def check_tool(self, admission: Admission, body: Body, run: Run | None = None) -> Judging:
+        """Judge a tool call. `run` calls what takes computing."""
+        return self._guarded(admission, lambda: self._tool(admission, ToolCall(body())), run)
 
-    async def register_tool(
-        self, admission: Admission, parse: Callable[[], Definition], run: Run | None = None
-    ) -> Verdict:
-        """Take up a tool that an agent defines. `parse` and `run` are as for a check."""
-        return await self._guarded(admission, self._register, parse, run or here)
+    def register_tool(self, admission: Admission, body: Body, run: Run | None = None) -> Judging:
+        """Take up a tool that an agent defines. `run` is as for a check."""
+        return self._guarded(admission, lambda: self._register(admission, Definition.read(body())), run)
 
     def refuse(
         self, error: BaseException, *, check: Check, request_id: str, principal: Principal | None = None
@@ -190,27 +183,27 @@ class Pipeline:
             _log.error("check failed", exc_info=error, extra={"request_id": request_id})
             code, reason = ErrorCode.INTERNAL, "internal error"
         return Verdict(
-            check=check, request_id=request_id, at=self._now(), code=code, reason=reason, principal=principal
+            check=check, request_id=request_id, at=self._clock(), code=code, reason=reason, principal=principal
         )
 
-    def _prompt(self, admission: Admission, request: PromptRequest) -> Verdict:
-        count = len(request.messages)
+    def _prompt(self, admission: Admission, conversation: Conversation) -> Verdict:
+        count = conversation.message_count
         access = AccessRequest(
             action=Action.PROMPT_CHECK,
             agent_id=admission.principal.agent_id,
-            attributes=attributes_of(request.metadata, admission.principal.metadata, messageCount=str(count)),
+            attributes=attributes_of(conversation.metadata, admission.principal.metadata, messageCount=str(count)),
             message_count=count,
         )
         ruling = self._ask_policy(access)
         if ruling.code is not None:
             return self._verdict(admission, ruling.code, ruling.evaluation.reason, ruling=ruling)
-        inspection = self._firewall().inspect(request)
+        inspection = self._firewall().inspect(conversation)
         code = None if inspection.passed else ErrorCode.PROMPT_BLOCKED
         reason = inspection.objection or ruling.evaluation.reason
         return self._verdict(admission, code, reason, ruling=ruling, inspection=inspection)
 
     def _tool(self, admission: Admission, call: ToolCall) -> Verdict | _Passed | _Unready:
-        principal, arguments = admission.principal, Arguments(call.arguments)
+        principal, arguments = admission.principal, call.arguments
         access = AccessRequest(
             action=Action.TOOL_EXECUTE,
             agent_id=principal.agent_id,
@@ -224,14 +217,12 @@ class Pipeline:
         if ruling.code is not None:
             return self._verdict(admission, ruling.code, ruling.evaluation.reason, ruling=ruling)
         if not self._registered.is_ready(self._tools().registry, call.name):
-            return _Unready(call, arguments, ruling)
-        return self._mediate(admission, call, arguments, ruling)
+            return _Unready(call, ruling)
+        return self._mediate(admission, call, ruling)
 
-    def _mediate(
-        self, admission: Admission, call: ToolCall, arguments: Arguments, ruling: _Ruling
-    ) -> Verdict | _Passed:
+    def _mediate(self, admission: Admission, call: ToolCall, ruling: _Ruling) -> Verdict | _Passed:
         tools = self._tools()
-        inspection = tools.inspect(call.name, arguments, self._registered)
+        inspection = tools.inspect(call.name, call.arguments, self._registered)
         if not inspection.passed:
             return self._verdict(
                 admission, ErrorCode.TOOL_DENIED, inspection.objection, ruling=ruling, inspection=inspection
@@ -295,18 +286,17 @@ class Pipeline:
     async def _guarded(
         self,
         admission: Admission,
-        judge: Callable[[Admission, _T], _Outcome],
-        parse: Callable[[], _T],
-        run: Run,
+        judge: Callable[[], _Outcome],
+        run: Run | None,
     ) -> Verdict:
         try:
             self._identity.confirm(admission.principal)  # the body may have been long in coming
-            outcome = await _run_in(run, lambda: judge(admission, parse()))
+            outcome = judge() if run is None else await run_in(run, judge)
             if isinstance(outcome, _Unready):
                 tools = self._tools()
                 await self._registered.prepare(tools.registry, outcome.call.name, is_open=tools.is_open)
-                call, arguments, ruling = outcome.call, outcome.arguments, outcome.ruling
-                outcome = await _run_in(run, partial(self._mediate, admission, call, arguments, ruling))
+                mediate = partial(self._mediate, admission, outcome.call, outcome.ruling)
+                outcome = mediate() if run is None else await run_in(run, mediate)
             if isinstance(outcome, _Passed):
                 return await self._count(admission, outcome)
             return await self._keep(admission, outcome) if isinstance(outcome, _Defined) else outcome
@@ -328,7 +318,7 @@ class Pipeline:
         return Verdict(
             check=admission.check,
             request_id=admission.request_id,
-            at=self._now(),
+            at=self._clock(),
             code=code,
             reason=reason,
             principal=admission.principal,
@@ -340,27 +330,3 @@ class Pipeline:
             inspection=inspection,
             limits=(*admission.limits, *limits),
         )
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
-
-
-async def here(step: Callable[[], Any]) -> Any:
-    """Call a function where we are."""
-    return step()
-
-
-async def _run_in(run: Run, step: Callable[[], _Outcome]) -> Any:
-    """Call a step of a check where it is to be called. Raises what it raises."""
-    outcome = await run(partial(_outcome_of, step))
-    if isinstance(outcome, UNFORESEEN):
-        raise outcome
-    return outcome
-
-
-def _outcome_of(step: Callable[[], _T]) -> _T | BaseException:
-    """What a step gives or raises, as a value: not every exception finds its way back from another thread."""
-    try:
-        return step()
-    except UNFORESEEN as error:
-        return error

@@ -115,14 +115,6 @@ class Quota(Protocol):
         """Count one check of an agent. Raises `Unavailable` if it cannot be counted."""
 
 
-class NoQuota:
-    """There is no plan, and nothing is counted."""
-
-    async def take(self, _: str) -> Taken:
-        """Count nothing."""
-        return Taken()
-
-
 class PlanQuota:
     """What the plan allows. `limits` gives what is in force; `shared` is `None` where there is but one instance.
 

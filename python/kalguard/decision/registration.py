@@ -8,24 +8,28 @@ goes before anything that is registered. Where registrations are kept is the bus
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 
-from kalguard._core import ToolDefinition, ToolRegistry
+from kalguard._core import ToolDefinition, ToolRegistry, read_definition
 from kalguard.decision.model import Inspection
 from kalguard.errors import BadRequest, KalGuardError, ToolsError, Unavailable
 
 MAX_TOOLS = 1000  # of all agents
 MAX_TOOLS_PER_AGENT = 100
 MAX_DEFINITIONS = 3  # of one tool: the first, and refused changes; those that the operator pins come on top
+MAX_DESCRIPTION_BYTES = 4 * 1024
+REGISTERED_NAME = r"[A-Za-z0-9_.:/-]{1,128}"
 MAX_TOTAL_BYTES = 16 * 1024 * 1024  # of all first definitions
 CHANGED = "tool definition changed"
 _MAX_COMPILED = 256  # that are kept in compiled form, of up to 2 MB each; others are compiled when they are called
 _ENCODER = msgspec.json.Encoder(order="sorted")
+_REGISTERED_NAME = re.compile(REGISTERED_NAME)
 
 
 class Registration(msgspec.Struct, frozen=True):
@@ -43,6 +47,16 @@ class Definition(msgspec.Struct, frozen=True):
     tool: str
     description: str | None
     argument_schema: dict[str, Any]
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """Read the body of a registration. Raises `BadRequest`."""
+        name, argument_schema, description = read_definition(body)
+        if not _REGISTERED_NAME.fullmatch(name):
+            raise BadRequest("`toolName` must have 1 to 128 characters of A-Za-z0-9_.:/-")
+        if description is not None and len(description.encode()) > MAX_DESCRIPTION_BYTES:
+            raise BadRequest(f"`description` is larger than {MAX_DESCRIPTION_BYTES} bytes")
+        return cls(name, description or None, msgspec.json.decode(argument_schema))
 
     @property
     def digest(self) -> str:

@@ -107,7 +107,7 @@ class LedgerFile:
 
     async def changed(self, change: Callable[[Entries], tuple[Entries, _T]]) -> _T:
         """Change the entries while nobody else does. Raises `Unavailable`."""
-        return await self.file.locked(lambda: self._change(change))
+        return await self.file.locked(self._change, change)
 
     def changed_here(self, change: Callable[[Entries], tuple[Entries, _T]]) -> _T:
         """The same for a thread that may wait where it is. Raises `Unavailable`."""

@@ -53,9 +53,9 @@ class UsageBuffer:
         self._pending: deque[_Line] = deque()
         self._lost = 0  # of those that waited here
 
-    async def add(self, event: UsageEvent, at: datetime) -> None:
+    async def add(self, event: UsageEvent, at: float) -> None:
         """Keep an event until Cloud has it. Never raises; what cannot be kept is counted."""
-        self._pending.append(_Line(_ENCODER.encode(event) + b"\n", int(at.timestamp() // _DAY_SECONDS)))
+        self._pending.append(_Line(_ENCODER.encode(event) + b"\n", int(at // _DAY_SECONDS)))
         if len(self._pending) > MAX_PENDING:
             self._pending.popleft()
             self._lost += 1

@@ -9,28 +9,31 @@ or speaks to a terminal, whoever reads it.
 import hashlib
 import json
 import re
-import secrets
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from kalguard.decision.model import Check, Finding, LimitName, Verdict
+from kalguard.decision.model import Check, Finding, Inspection, LimitName, Verdict
 from kalguard.errors import AuditUnavailable
+from kalguard.randomness import hex_ids
 from kalguard.records.clock import rfc3339
 from kalguard.wire.audit import AuditRecord, EventType
 from kalguard.wire.codes import ErrorCode
 
 _ENCODER = msgspec.json.Encoder()
+_EVENT_IDS = hex_ids(12)
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 
 class AuditSink(Protocol):
     """Takes records, in order."""
 
-    async def write(self, record: bytes, *, sign: bool = False) -> None:
-        """Put a record where a killed process leaves it. `sign`: sign it, given a key. Raises `AuditUnavailable`."""
+    def write(self, record: bytes, *, sign: bool = False) -> Awaitable[None]:
+        """Put a record where a killed process leaves it. `sign`: sign it, given a key.
+
+        It is there once what this gives was awaited, which may raise `AuditUnavailable`.
+        """
 
     def is_working(self) -> bool:
         """Whether the next record can be expected to be taken."""
@@ -58,9 +61,9 @@ class AuditLog:
         self._has_begun = False
         self._is_closing = False
 
-    async def record_check(self, verdict: Verdict) -> None:
+    def record_check(self, verdict: Verdict) -> Awaitable[None]:
         """Write the one record of a check. Raises `AuditUnavailable`."""
-        await self._write(
+        return self._write(
             AuditRecord(
                 id=_event_id(),
                 type=_type_of(verdict),
@@ -80,7 +83,7 @@ class AuditLog:
         record = AuditRecord(
             id=_event_id(),
             type=event,
-            timestamp=rfc3339(datetime.fromtimestamp(self._clock(), UTC)),
+            timestamp=rfc3339(self._clock()),
             agent_id=None,
             request_id=None,
             decision=decision,
@@ -110,11 +113,12 @@ class AuditLog:
         finally:
             await self._sink.close()
 
-    async def _write(self, record: AuditRecord, *, sign: bool = False) -> None:
+    def _write(self, record: AuditRecord, *, sign: bool = False) -> Awaitable[None]:
         if self._is_closing and record.type != "audit_closed":
             raise AuditUnavailable("audit log is closed")
-        await self._sink.write(_encoded(record if self._shape is None else self._shape(record)), sign=sign)
+        written = self._sink.write(_encoded(self._shape(record)), sign=sign)
         self._has_begun = True
+        return written
 
 
 def _encoded(shaped: Any) -> bytes:
@@ -125,22 +129,21 @@ def _encoded(shaped: Any) -> bytes:
 
 
 def _event_id() -> str:
-    return f"evt_{secrets.token_hex(12)}"
+    return f"evt_{next(_EVENT_IDS)}"
 
 
 def _type_of(verdict: Verdict) -> EventType:
+    if verdict.allowed:
+        if verdict.check is Check.PROMPT:
+            return "prompt_allowed" if verdict.sanitized_messages is None else "prompt_sanitized"
+        return "tool_allowed" if verdict.check is Check.TOOL else "tool_registered"
     if verdict.code in (ErrorCode.AUTH_FAILED, ErrorCode.TOKEN_REVOKED):
         return "auth_failure"
     if verdict.code is ErrorCode.AGENT_LIMIT_EXCEEDED or any(
         state.name is LimitName.DAILY for state in verdict.exceeded
     ):
         return "policy_deny"
-    if verdict.check is not Check.PROMPT:
-        allowed: EventType = "tool_allowed" if verdict.check is Check.TOOL else "tool_registered"
-        return allowed if verdict.allowed else "tool_denied"
-    if not verdict.allowed:
-        return "prompt_denied"
-    return "prompt_allowed" if verdict.sanitized_messages is None else "prompt_sanitized"
+    return "prompt_denied" if verdict.check is Check.PROMPT else "tool_denied"
 
 
 def _reason_of(verdict: Verdict) -> str:
@@ -158,12 +161,12 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
     if verdict.principal is not None:
         metadata["tokenHash"] = verdict.principal.token_hashes[0]
     if verdict.access is not None:
-        counts = {
-            "toolName": _tool_name(verdict.access.tool),
-            "argumentCount": verdict.access.argument_count,
-            "messageCount": verdict.access.message_count,
-        }
-        metadata.update((name, value) for name, value in counts.items() if value is not None)
+        if verdict.access.tool is not None:
+            metadata["toolName"] = _tool_name(verdict.access.tool)
+        if verdict.access.argument_count is not None:
+            metadata["argumentCount"] = verdict.access.argument_count
+        if verdict.access.message_count is not None:
+            metadata["messageCount"] = verdict.access.message_count
     if verdict.evaluation is not None:
         metadata["ruleId"] = verdict.evaluation.rule_id
         metadata["policyVersion"] = verdict.policy_version
@@ -178,22 +181,25 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
     if verdict.exceeded:
         metadata["exceededLimits"] = [state.name for state in verdict.exceeded]
     if verdict.inspection is not None:
-        checked = {
-            "failedCheck": verdict.inspection.failed_check,
-            "definitionDigest": verdict.inspection.definition_digest,
-            "agreedDigest": verdict.inspection.agreed_digest,
-        }
-        metadata.update((name, value) for name, value in checked.items() if value is not None)
-    if verdict.inspection is not None and verdict.inspection.risk is not None:
-        risk = verdict.inspection.risk
+        _add_inspection(verdict.inspection, metadata)
+    if verdict.access is not None and verdict.access.arguments is not None:
+        metadata["findings"] = [{"category": f.category, "score": f.score} for f in verdict.access.findings]
+    return metadata
+
+
+def _add_inspection(inspection: Inspection, metadata: dict[str, Any]) -> None:
+    if inspection.failed_check is not None:
+        metadata["failedCheck"] = inspection.failed_check
+    if inspection.definition_digest is not None:
+        metadata["definitionDigest"] = inspection.definition_digest
+    if inspection.agreed_digest is not None:
+        metadata["agreedDigest"] = inspection.agreed_digest
+    if (risk := inspection.risk) is not None:
         metadata["riskScore"] = risk.score
         metadata["riskLevel"] = risk.level
         if risk.monitored is not None:
             metadata["monitored"] = risk.monitored
         metadata["findings"] = _by_category(risk.findings)
-    if verdict.access is not None and verdict.access.arguments is not None:
-        metadata["findings"] = [{"category": f.category, "score": f.score} for f in verdict.access.findings]
-    return metadata
 
 
 def _by_category(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -206,8 +212,8 @@ def _by_category(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return list(entries.values())
 
 
-def _tool_name(name: str | None) -> str | None:
+def _tool_name(name: str) -> str:
     """The name of a tool, or the hash of what an agent calls one: it must not be a way to put words on record."""
-    if name is None or _TOOL_NAME.fullmatch(name):
+    if _TOOL_NAME.fullmatch(name):
         return name
     return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"

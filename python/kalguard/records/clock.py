@@ -1,8 +1,15 @@
 """How times are written in everything that is kept."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 
 
-def rfc3339(at: datetime) -> str:
-    """Aware UTC as RFC 3339 with milliseconds and `Z`."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+def rfc3339(at: float) -> str:
+    """Unix seconds as RFC 3339: UTC with milliseconds, cut off, and `Z`."""
+    second, microsecond = divmod(round(at * 1_000_000), 1_000_000)
+    return f"{_written(second)}.{microsecond // 1000:03d}Z"
+
+
+@lru_cache(maxsize=8)  # many things happen in one second
+def _written(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()

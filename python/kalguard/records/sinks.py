@@ -58,24 +58,26 @@ class WriterSink:
         self._is_stuck = False
         self._is_to_wake = False
 
-    async def write(self, record: bytes, *, sign: bool = False) -> None:
+    def write(self, record: bytes, *, sign: bool = False) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._attend(loop)
+        written: asyncio.Future[None] = loop.create_future()
         if self._is_stuck:
-            raise self._failed("it does not get on")
+            written.set_exception(self._failed("it does not get on"))
+            return written
         try:
             ticket = self._writer.submit(record, sign)
         except AuditUnavailable as error:
-            raise self._failed(str(error)) from None
+            written.set_exception(self._failed(str(error)))
+            return written
         if not self._is_to_wake:
             self._is_to_wake = True
             loop.call_soon(self._wake)  # when all that this turn of the loop has to say is handed over
-        written: asyncio.Future[None] = loop.create_future()
         self._waiting.append((ticket, loop.time() + WAIT_SECONDS, written))
         if self._watch is None:
             self._watch = loop.call_later(WAIT_SECONDS, self._give_up, loop)
-        await written
+        return written
 
     def is_working(self) -> bool:
         """Whether the next record can be expected to be taken."""

@@ -13,26 +13,24 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from litestar import Litestar, asgi
-from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar import Litestar
+from litestar.types import Receive, Send
+from litestar.utils import normalize_path
 
 from kalguard import config
 from kalguard.config import Settings
 from kalguard.counters.memory import MemoryCounters
-from kalguard.counters.replicas import ReplicaCounters
 from kalguard.counters.workers import WorkerCounters, uptime
 from kalguard.decision.entitlements import KeysInForce
 from kalguard.decision.identity import Identity, Keyring
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.pipeline import Pipeline
-from kalguard.decision.quota import NoQuota, PlanQuota
+from kalguard.decision.quota import PlanQuota
 from kalguard.decision.registration import RegisteredTools, Registrations
 from kalguard.decision.revocation import Either
 from kalguard.errors import AuditUnavailable, Unavailable
@@ -46,24 +44,30 @@ from kalguard.sidecar.cloud import LOOK_SECONDS, CloudView, plan_headers, snapsh
 from kalguard.sidecar.errors import exception_handlers
 from kalguard.sidecar.folders import FolderWatch
 from kalguard.sidecar.health import PolicyInForce, health_handlers
-from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, LEDGER, LICENSE, MAIN_PID, STARTED, TOOLS_FILE
+from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, LEDGER, LICENSE, MAIN_PID, SERVING, TOOLS_FILE
 from kalguard.sidecar.keys import keyring_for
 from kalguard.sidecar.load import Load
 from kalguard.sidecar.metrics import Metrics
 from kalguard.sidecar.openapi import openapi_handler
 from kalguard.sidecar.operator import OperatorFiles
 from kalguard.sidecar.routes import CheckRoute, check_routes
-from kalguard.sidecar.store import shared_store
+from kalguard.sidecar.serving import say_when_serving
+from kalguard.sidecar.threads import BodyThreads
 from kalguard.sidecar.traces import Traces
 from kalguard.sidecar.traces import start as start_traces
+from kalguard.sidecar.unwanted import without
 from kalguard.toolstore.memory import MemoryRegistrations
-from kalguard.toolstore.redis import RedisRegistrations
 from kalguard.toolstore.workers import SharedRegistrations
 
+if TYPE_CHECKING:
+    from kalguard.counters.replicas import ReplicaCounters
+    from kalguard.toolstore.redis import RedisRegistrations
+
 PARENT_SECONDS = 0.5
-DRAIN_LOOK_SECONDS = 0.1
+DRAIN_LOOK_SECONDS = 0.1  # how old may be what is known of the end
+TELL_SECONDS = 0.1  # how old what the metrics say of checks may be, and what of it a worker that is killed takes along
 USAGE_SECONDS = 1.0  # how often events that could not be put into the ledger are tried again
-LARGE_BODY_THREADS = 2
+GARBAGE = 20_000  # objects that may be made and not gone before it is looked whether any of them are circles
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +84,7 @@ def create() -> Litestar:
         settings,
         metrics=metrics,
         own=WorkerCounters(Path(table), on_error=partial(metrics.store_failed, WorkerCounters.name)) if table else None,
-        is_draining=Path(marker).exists if marker else lambda: False,
+        is_draining=_looking_now_and_then(Path(marker)) if marker else lambda: False,
         registrations=SharedRegistrations(os.environ[TOOLS_FILE]) if TOOLS_FILE in os.environ else None,
         work=[
             Repeated(
@@ -90,12 +94,27 @@ def create() -> Litestar:
             )
         ],
         plan=_plan_of(settings, os.environ) if LEDGER in os.environ else None,
-        on_start=Path(os.environ[STARTED]).touch if STARTED in os.environ else lambda: None,
+        on_start=[partial(say_when_serving, Path(os.environ[SERVING]))] if SERVING in os.environ else [],
         traces=start_traces(os.environ),
     )
     gc.collect()
     gc.freeze()  # what is here now stays; no collection need look at it again
+    gc.set_threshold(GARBAGE)  # a check leaves no circles behind: what looks for them need not do so every few checks
     return app
+
+
+def _looking_now_and_then(marker: Path) -> Callable[[], bool]:
+    """Whether a file is there. To look for every request takes longer than reading its head."""
+    looked_at, is_there = float("-inf"), False
+
+    def look() -> bool:
+        nonlocal looked_at, is_there
+        now = time.monotonic()
+        if now >= looked_at + DRAIN_LOOK_SECONDS:
+            looked_at, is_there = now, marker.exists()
+        return is_there
+
+    return look
 
 
 class Plan(NamedTuple):
@@ -115,6 +134,7 @@ def _plan_of(settings: Settings, environ: Mapping[str, str]) -> Plan:
         sys.exit(1)
 
 
+@without("attr", "attrs", "pydantic")  # for which the framework has plugins that are of no use here
 def build(
     settings: Settings,
     *,
@@ -125,15 +145,15 @@ def build(
     work: Sequence[Repeated] = (),
     registrations: Registrations | None = None,
     plan: Plan | None = None,
-    on_start: Callable[[], None] = lambda: None,
+    on_start: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     traces: Traces | None = None,
 ) -> Litestar:
     """The app for `settings`. `sink` takes the place of the audit sink that the settings name.
 
     `own` is what this instance counts with for itself, by default in memory. `registrations` are shared with other
     processes; without them and without Redis, registered tools are known to this one only. `work` is done in the
-    background beside what the settings ask for. `plan` is there where there is a Cloud. `on_start` is called when all
-    is ready. `traces`, if there are any, are closed with the app.
+    background beside what the settings ask for. `plan` is there where there is a Cloud. `on_start` is done once beside
+    it, when all is ready. `traces`, if there are any, are closed with the app.
     """
     sink = sink or sink_for(settings, metrics)
     audit = audit_log(settings, sink)
@@ -141,14 +161,14 @@ def build(
         monitors=settings.firewall_mode == "monitor", sink="stdout" if settings.audit_log_path == "-" else "file"
     )
     files = OperatorFiles(settings, audit=audit, metrics=metrics)
-    executor = ThreadPoolExecutor(LARGE_BODY_THREADS, "large-body")
+    threads = BodyThreads()
     work = [*work, *audit_work(settings, sink, audit)]
     if files.followed:
         watch = FolderWatch(files.followed, settings.policy_watch_interval_ms / 1000)
         work.append(Repeated("watch", watch.wait, files.refresh))
     own = own or MemoryCounters(uptime)
     shared = _shared_counters(settings, own, metrics)
-    replicated = RedisRegistrations(settings.redis_url) if settings.redis_url is not None else None
+    replicated = _shared_registrations(settings)
     accounted = None if plan is None else _accounted(plan, shared)
     work += [] if plan is None or accounted is None else accounted.work(plan)
     pipeline = Pipeline(
@@ -158,7 +178,7 @@ def build(
         tools=files.tools,
         firewall=files.firewall,
         limits=ToolLimits(shared or own, per_agent=settings.tool_rate_limit, clock=time.time),
-        quota=NoQuota() if accounted is None else accounted.quota,
+        quota=None if accounted is None else accounted.quota,
         registered=RegisteredTools(replicated or registrations or MemoryRegistrations()),
         clock=time.time,
     )
@@ -166,28 +186,35 @@ def build(
     # Half of the time in which it has to end is for what has been sent already.
     hurry = partial(_hurry_at_the_end, load, settings.drain_seconds / 2, is_draining)
     work.append(Repeated("drain", partial(asyncio.sleep, DRAIN_LOOK_SECONDS), hurry))
+    work.append(Repeated("metrics", partial(asyncio.sleep, TELL_SECONDS), metrics.tell))
+    told = partial(plan_headers, plan.view, accounted.quota) if plan is not None and accounted is not None else list
     prompt, tool, register = check_routes(
         pipeline,
         audit=audit,
         metrics=metrics,
-        executor=executor,
+        threads=threads,
         load=load,
         is_draining=is_draining,
         usage=None if accounted is None else accounted.usage,
         traces=traces,
+        plan=told,
     )
     parts = {**files.parts, "audit": audit.is_working, **{item.name: item.is_working for item in work}}
     tasks = [item.run for item in work]
+    tasks += on_start
     if shared is not None:
         parts["limits"] = shared.is_working
         tasks.append(shared.run)
     if replicated is not None:
         tasks.append(replicated.run)
-    return Litestar(
+    return Service(
+        {
+            "/v1/prompt/check": prompt,
+            "/v1/llm/check": prompt,
+            "/v1/tool/check": tool,
+            "/v1/tool/register": register,
+        },
         route_handlers=[
-            _mounted(["/v1/prompt/check", "/v1/llm/check"], prompt),
-            _mounted(["/v1/tool/check"], tool),
-            _mounted(["/v1/tool/register"], register),
             *health_handlers(
                 parts,
                 policies=partial(_policies, files),
@@ -200,15 +227,38 @@ def build(
         ],
         exception_handlers=exception_handlers(),
         lifespan=[
+            lambda _: _counted(metrics),
             lambda _: _traced(traces),
             lambda _: _running(
-                files.report_found, on_start, tasks, partial(_let_go, accounted, [shared, replicated], executor, audit)
+                files.report_found, tasks, partial(_let_go, accounted, [shared, replicated], threads, audit)
             ),
         ],
-        before_send=[] if plan is None or accounted is None else [plan_headers(plan.view, accounted.quota)],
+        before_send=[partial(_tell, told)],
         openapi_config=None,
         logging_config=None,
     )
+
+
+class Service(Litestar):
+    """The app: checks, and beside them what a Litestar app does."""
+
+    def __init__(self, checks: Mapping[str, CheckRoute], **options: Any) -> None:
+        """`checks` by their path; `options` are the app's."""
+        super().__init__(**options)
+        self._checks = checks
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        """Serve one request, or the events of the app's life."""
+        check = None
+        if scope["type"] == "http":
+            check = self._checks.get(scope["path"]) or self._checks.get(normalize_path(scope["path"]))
+        await (super().__call__ if check is None else check)(scope, receive, send)
+
+
+async def _tell(headers: Callable[[], list[tuple[bytes, bytes]]], message: Any, _: Any) -> None:
+    """Put headers into the head of a reply that is about to be sent."""
+    if message["type"] == "http.response.start" and (told := headers()):
+        message["headers"] = [*message["headers"], *told]
 
 
 class _Accounted(NamedTuple):
@@ -225,7 +275,7 @@ class _Accounted(NamedTuple):
         ]
 
 
-def _accounted(plan: Plan, shared: ReplicaCounters | None) -> _Accounted:
+def _accounted(plan: Plan, shared: "ReplicaCounters | None") -> _Accounted:
     quota = PlanQuota(DayAccount(plan.ledger), limits=plan.view.limits, shared=shared, clock=time.time)
     return _Accounted(quota, UsageBuffer(plan.ledger))
 
@@ -245,28 +295,48 @@ def _identity(settings: Settings, files: OperatorFiles, plan: Plan | None) -> Id
 
 def _shared_counters(
     settings: Settings, own: MemoryCounters | WorkerCounters, metrics: Metrics
-) -> ReplicaCounters | None:
-    store = shared_store(settings)
+) -> "ReplicaCounters | None":
+    if settings.redis_url is None:
+        return None
+    # Imported only where it is needed: it takes a fifth of the time of a start, and memory.
+    from kalguard.counters.replicas import ReplicaCounters
+    from kalguard.sidecar.store import shared_store
+
     closed = settings.limits_on_store_loss == "closed"
-    return None if store is None else ReplicaCounters(store, own, closed=closed, watcher=metrics)
+    return ReplicaCounters(shared_store(settings.redis_url), own, closed=closed, watcher=metrics)
+
+
+def _shared_registrations(settings: Settings) -> "RedisRegistrations | None":
+    if settings.redis_url is None:
+        return None
+    from kalguard.toolstore.redis import RedisRegistrations
+
+    return RedisRegistrations(settings.redis_url)
 
 
 @asynccontextmanager
 async def _running(
     first: Callable[[], Awaitable[None]],
-    on_start: Callable[[], None],
     work: Sequence[Callable[[], Coroutine[Any, Any, None]]],
     let_go: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[None]:
     """Something is done first; while the app serves, its background work; at the end everything is let go of."""
     await first()
     tasks = [asyncio.create_task(run()) for run in work]
-    on_start()
     yield
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await let_go()
+
+
+@asynccontextmanager
+async def _counted(metrics: Metrics) -> AsyncIterator[None]:
+    """While the app serves, checks are counted; at the end what was counted last is told."""
+    try:
+        yield
+    finally:
+        await metrics.tell()
 
 
 @asynccontextmanager
@@ -279,11 +349,11 @@ async def _traced(traces: Traces | None) -> AsyncIterator[None]:
 
 async def _let_go(
     accounted: _Accounted | None,
-    stores: Sequence[ReplicaCounters | RedisRegistrations | None],
-    executor: Executor,
+    stores: "Sequence[ReplicaCounters | RedisRegistrations | None]",
+    threads: BodyThreads,
     audit: AuditLog,
 ) -> None:
-    executor.shutdown(wait=False)
+    threads.close()
     if accounted is not None:
         await accounted.usage.flush()
         with suppress(Unavailable):  # a lease that is not returned ends at midnight
@@ -317,13 +387,6 @@ async def _hurry_at_the_end(load: Load, seconds: float, is_draining: Callable[[]
     if is_draining():
         load.hurry(seconds)
         await asyncio.Event().wait()
-
-
-def _mounted(paths: list[str], route: CheckRoute) -> ASGIRouteHandler:
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await route(scope, receive, send)
-
-    return asgi(paths, copy_scope=False)(serve)
 
 
 def _policies(files: OperatorFiles) -> dict[str, PolicyInForce]:

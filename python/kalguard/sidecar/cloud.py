@@ -6,7 +6,6 @@ is none before, and then nobody can know which tokens are withdrawn: none passes
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -97,22 +96,17 @@ def snapshot_file(settings: Settings, path: Any) -> SnapshotFile:
     return SnapshotFile(path, url=settings.cloud_url, api_key=settings.api_key)
 
 
-def plan_headers(view: CloudView, quota: PlanQuota) -> Callable[[Any, Any], Any]:
-    """Puts the plan into the head of every reply while a licence is in force; for the app to call before it sends."""
-
-    async def before_send(message: Any, _: Any) -> None:
-        plan = view.plan
-        if plan is None or message["type"] != "http.response.start":
-            return
-        remaining = quota.remaining()
-        message["headers"] = [
-            *message["headers"],
-            (b"x-kalguard-plan", plan.encode()),
-            (b"x-kalguard-usage-remaining", b"-1" if remaining is None else str(remaining).encode()),
-            (b"x-ratelimit-reset", str(quota.reset_at()).encode()),
-        ]
-
-    return before_send
+def plan_headers(view: CloudView, quota: PlanQuota) -> list[tuple[bytes, bytes]]:
+    """What the head of every reply says of the plan, while a licence is in force."""
+    plan = view.plan
+    if plan is None:
+        return []
+    remaining = quota.remaining()
+    return [
+        (b"x-kalguard-plan", plan.encode()),
+        (b"x-kalguard-usage-remaining", b"-1" if remaining is None else str(remaining).encode()),
+        (b"x-ratelimit-reset", str(quota.reset_at()).encode()),
+    ]
 
 
 def _entitlements_of(snapshot: Snapshot) -> Entitlements:

@@ -1,7 +1,7 @@
 """The main process's side of the connection to Cloud: a folder, a thread, an end.
 
 `Connection` is made before the workers start, so that they find the licence that was kept; its thread begins its work
-when they are about to be ready, and imports what it needs only then. At the end it hands over what usage events wait.
+when the first of them serves, and imports what it needs only then. At the end it hands over what usage events wait.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from kalguard.errors import ConfigError
 from kalguard.ledger.file import BUFFER_BYTES, SPOOL_BYTES, LedgerFile, make_ledger
 from kalguard.ledger.usage import UsageBuffer
 from kalguard.sidecar.cloud import snapshot_file
+from kalguard.sidecar.serving import anybody_serves
 
 if TYPE_CHECKING:
     from kalguard.connector.sync import Connector
@@ -34,11 +35,14 @@ _JOIN_SECONDS = 0.3  # for the thread to end, beyond what it has for its work
 class Connection:
     """The connection that `settings` ask for. `folder` is where things lie that need not last."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        """Raises `ConfigError` naming the variable, and `OSError` if there is no room in `folder`."""
+    def __init__(self, settings: Settings, folder: Path, serving: Path) -> None:
+        """`serving` is where workers say that they serve.
+
+        Raises `ConfigError` naming the variable, and `OSError` if there is no room in `folder`.
+        """
         self._settings = settings
         self.lasts = settings.state_dir is not None
-        self.started_path = folder / "started"
+        self._serving = serving
         if settings.state_dir is not None:
             folder = Path(settings.state_dir)
             self._lock = _own(folder)
@@ -131,9 +135,9 @@ class Connection:
             _log.error("%d usage events are lost: KalGuard Cloud did not take them before the end", left)
 
     async def _run_when_ready(self, connector: "Connector") -> None:
-        """Ask nobody anything before a worker is ready to answer, unless that takes too long."""
+        """Ask nobody anything before a worker serves, unless that takes too long."""
         deadline = time.monotonic() + _READY_SECONDS
-        while not self.started_path.exists() and time.monotonic() < deadline:
+        while not anybody_serves(self._serving) and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_SECONDS)
         await connector.run()
 

@@ -7,7 +7,7 @@ from litestar import Request, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from kalguard.sidecar.logs import serving
-from kalguard.sidecar.requests import REQUEST_ID_HEADER, request_id_of
+from kalguard.sidecar.requests import REQUEST_ID_HEADER, read_head
 
 METHODS = ["GET", "HEAD", "OPTIONS"]
 
@@ -17,7 +17,7 @@ def endpoint(path: str, tell: Callable[[str], tuple[int, bytes]]) -> HTTPRouteHa
 
     @route(path, http_method=METHODS, sync_to_thread=False)  # type: ignore[arg-type]
     def handler(request: Request[Any, Any, Any]) -> Response[bytes]:
-        request_id = request_id_of(request.scope["headers"])
+        request_id = read_head(request.scope["headers"]).request_id
         serving(request_id)
         headers = {REQUEST_ID_HEADER.decode(): request_id, "cache-control": "no-store"}
         if request.method == "OPTIONS":

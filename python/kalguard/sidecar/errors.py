@@ -8,7 +8,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from kalguard.sidecar.endpoint import METHODS
-from kalguard.sidecar.requests import request_id_of
+from kalguard.sidecar.requests import read_head
 from kalguard.sidecar.respond import Answer, refuse
 from kalguard.wire.codes import ErrorCode
 
@@ -39,11 +39,11 @@ def _on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Res
         return _on_error(request, error)
     # The routes of checks refuse other methods themselves; what comes here was meant for one that only tells something.
     extra = [(b"allow", ", ".join(METHODS).encode())] if code is ErrorCode.METHOD_NOT_ALLOWED else []
-    return _respond(refuse(code, _MESSAGES[code], request_id_of(request.scope["headers"]), *extra))
+    return _respond(refuse(code, _MESSAGES[code], read_head(request.scope["headers"]).request_id, *extra))
 
 
 def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    request_id = request_id_of(request.scope["headers"])
+    request_id = read_head(request.scope["headers"]).request_id
     _log.error("request failed", exc_info=error, extra={"request_id": request_id})
     return _respond(refuse(ErrorCode.INTERNAL, _MESSAGES[ErrorCode.INTERNAL], request_id))
 

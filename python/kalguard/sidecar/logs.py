@@ -15,7 +15,10 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any
 
-import structlog
+from kalguard.sidecar.unwanted import without
+
+with without("rich"):  # which would show the values of variables in tracebacks
+    import structlog
 
 _REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 _INDENT = "    "
@@ -46,7 +49,7 @@ def log_config(level: str, style: str) -> dict[str, Any]:
         _add_request_id,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Formatted by us in either style: the renderer's own way shows the values of variables where it finds `rich`.
+    # Formatted by us in either style.
     last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info]
     if style == "json":
         last.append(structlog.processors.JSONRenderer())

@@ -27,7 +27,7 @@ from kalguard.sidecar.audit import signing_key
 from kalguard.sidecar.confinement import confine_main
 from kalguard.sidecar.drain import Drain, drain_on_sigterm
 from kalguard.sidecar.firewall import plain_firewall
-from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, LEDGER, LICENSE, MAIN_PID, STARTED, TOOLS_FILE
+from kalguard.sidecar.instance import COUNTERS, DRAIN_MARKER, INSTANCE, LEDGER, LICENSE, MAIN_PID, SERVING, TOOLS_FILE
 from kalguard.sidecar.keys import keyring_for
 from kalguard.sidecar.leftovers import PREFIX, claim, clear_leftovers
 from kalguard.sidecar.logs import configure, log_config
@@ -98,7 +98,9 @@ def _start(loaded: config.Loaded, address: str, folder: Path, in_force: Mapping[
     os.environ[INSTANCE] = secrets.token_hex(8)
     os.environ[COUNTERS] = str(folder / "counters")
     os.environ[TOOLS_FILE] = str(folder / "tools.jsonl")
+    os.environ[SERVING] = str(folder / "serving")
     try:
+        (folder / "serving").mkdir(mode=0o700)
         (folder / "tools.jsonl").touch(mode=0o600)
         make_table(folder / "counters")
         connection = _connection(settings, folder)
@@ -108,7 +110,7 @@ def _start(loaded: config.Loaded, address: str, folder: Path, in_force: Mapping[
     except ConfigError as error:
         _refuse(error)
     _announce_keys(settings, connection)
-    _serve(settings, address, folder / "draining", _certificates(settings, folder), connection, in_force=in_force)
+    _serve(settings, address, folder, _certificates(settings, folder), connection, in_force=in_force)
 
 
 def _connection(settings: Settings, folder: Path) -> "Connection | None":
@@ -117,8 +119,7 @@ def _connection(settings: Settings, folder: Path) -> "Connection | None":
         return None
     from kalguard.sidecar.connection import Connection
 
-    connection = Connection(settings, folder)
-    os.environ[STARTED] = str(connection.started_path)
+    connection = Connection(settings, folder, folder / "serving")
     os.environ[LEDGER] = str(connection.ledger_path)
     os.environ[LICENSE] = str(connection.snapshot_path)
     os.environ[INSTANCE] = connection.instance  # what it has leased is its own after a restart too
@@ -141,23 +142,24 @@ def _certificates(settings: Settings, folder: Path) -> CertificateWatch | None:
 def _serve(
     settings: Settings,
     address: str,
-    marker: Path,
+    folder: Path,
     certificates: CertificateWatch | None,
     connection: "Connection | None",
     *,
     in_force: Mapping[str, str] | None,
 ) -> None:
-    from granian import Granian
     from granian.constants import HTTPModes, Interfaces, Loops
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     from kalguard.sidecar.scrape import HardeningMetrics, serve_metrics
+    from kalguard.sidecar.takeover import TakeoverServer
 
     grace = settings.drain_seconds * _DRAIN_SHARE
     finish = max(1.0, settings.drain_seconds - grace)
-    server = Granian(
+    server = TakeoverServer(
         "kalguard.sidecar.worker:create",
+        serving=folder / "serving",
         factory=True,
         address=address,
         port=settings.port,
@@ -191,7 +193,7 @@ def _serve(
     stop_metrics = serve_metrics(address, settings.metrics_port, *told)
     drain = Drain()
     # Once the server has set its own signal handlers.
-    server.on_startup(partial(drain_on_sigterm, server, marker, drain, grace=grace, finish=finish))
+    server.on_startup(partial(drain_on_sigterm, server, folder / "draining", drain, grace=grace, finish=finish))
     if certificates is not None:
         # New workers read the files; the old ones finish what they have begun.
         certificates.start(server.signal_handler_reload)
@@ -214,7 +216,7 @@ def check(settings: Settings) -> None:
         # Imported only where it is needed, as most is here: this process has no requests to answer, and is waited for.
         from kalguard.sidecar.store import shared_store
 
-        shared_store(settings)
+        shared_store(settings.redis_url)
     if settings.api_key is not None:
         from kalguard.connector.environment import check_trust, proxy_for
 

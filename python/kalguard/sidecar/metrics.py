@@ -1,18 +1,20 @@
 """What Prometheus is told, on a port of its own.
 
 Decision (what KalGuard said) and failure (what went wrong inside) are kept apart. No label is anything that an agent
-can choose. Worker processes count into files of one folder (prometheus-client's multiprocess mode), which `scrape`
-reads.
+can choose. What every check changes is counted in plain numbers, which `tell` adds now and then to what is scraped.
+Worker processes count into files of one folder (prometheus-client's multiprocess mode), which `scrape` reads.
 """
 
 import json
 import logging
 import platform
 from functools import partial
+from itertools import product
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from kalguard.decision.model import CORE_VERSION, Check, Verdict
+from kalguard.decision.model import CORE_VERSION, Check, LimitName, Verdict
+from kalguard.sidecar.tallies import Durations, Tally
 from kalguard.version import VERSION
 from kalguard.wire.codes import ErrorCode
 
@@ -44,33 +46,40 @@ class Metrics:
     """Counts in one worker process. Series that alerts ask for are there from the start, at 0."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._tallies: list[Tally | Durations] = []
+
+        def tally(name: str, documentation: str, labels: list[str]) -> Tally:
+            counted = Tally(counter(name, documentation, labels))
+            self._tallies.append(counted)
+            return counted
+
         counter = partial(Counter, registry=registry)
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
-        self._monitors = False
+        self._modes = dict.fromkeys(Check, "enforce")
         self._sink = "file"
+        self._inside = 0
+        self._waiting = 0
         self._policies: dict[str, tuple[str, str, str]] = {}
         self._told_policies: set[tuple[str, str, str]] = set()
         self._policy_bytes_left = _POLICY_BYTES
-        self._checks = counter("kalguard_checks", "Checks answered", ["check", "decision", "code", "mode"])
-        self._duration = histogram(
+        self._checks = tally("kalguard_checks", "Checks answered", ["check", "decision", "code", "mode"])
+        durations = histogram(
             "kalguard_check_duration_seconds",
             "Time from the head of a request to its reply",
             ["check"],
             buckets=_CHECK_BUCKETS,
         )
-        self._failures = counter(
+        self._failures = tally(
             "kalguard_check_failures", "Checks that could not be carried out", ["check", "cause", "effect"]
         )
-        self._detections = counter(
-            "kalguard_detections", "Prompts and calls in which a category was found", ["category"]
-        )
-        self._monitored = counter(
+        self._detections = tally("kalguard_detections", "Prompts and calls in which a category was found", ["category"])
+        self._monitored = tally(
             "kalguard_monitored",
             "Prompts that passed only because what was found in them is monitored, by what would have followed",
             ["action"],
         )
-        self._shadow = counter(
+        self._shadow = tally(
             "kalguard_shadow_decisions",
             "Decisions of the policy beside those of the shadow policy",
             ["live", "shadow"],
@@ -79,17 +88,17 @@ class Metrics:
             "kalguard_inflight_requests", "Checks that are being carried out", multiprocess_mode="livesum"
         )
         self._shed = counter("kalguard_shed", "Checks refused because there was too much to do")
-        self._records = counter("kalguard_audit_records", "Audit records, by what became of them", ["sink", "result"])
+        self._records = tally("kalguard_audit_records", "Audit records, by what became of them", ["sink", "result"])
         self._unrecorded = counter("kalguard_audit_records_dropped", "Checks whose record could not be written")
         self._queued = gauge(
             "kalguard_audit_queue_depth", "Audit records that wait to be written", multiprocess_mode="livesum"
         )
-        self._write = histogram(
+        writes = histogram(
             "kalguard_audit_write_duration_seconds",
             "Time that writing took, of one record or of several together",
             buckets=_WRITE_BUCKETS,
         )
-        self._limits = counter(
+        self._limits = tally(
             "kalguard_ratelimit_decisions", "Limits that a check was counted under or refused by", ["limit", "result"]
         )
         self._store_errors = counter(
@@ -128,44 +137,57 @@ class Metrics:
         workers.set(1)
         starts.inc()
         build.labels(VERSION, CORE_VERSION, platform.python_version()).set(1)
-        for check in Check:
-            self._duration.labels(check)
-            for cause in CAUSES:
-                self._failures.labels(check, cause, "denied")
+        for name, result in product(LimitName, ("ok", "exceeded")):
+            self._limits.show(name, result)
+        for check, cause in product(Check, CAUSES):
+            self._failures.show(check, cause, "denied")
+        self._durations = {check: Durations(durations.labels(check)) for check in Check}
+        self._writes = Durations(writes)
+        self._tallies += [*self._durations.values(), self._writes]
 
     def describe(self, *, monitors: bool, sink: str) -> None:
         """Say whether the prompt firewall only watches, and which sink (file, stdout) audit records go to."""
-        self._monitors = monitors
+        self._modes[Check.PROMPT] = "monitor" if monitors else "enforce"
         self._sink = sink
         for result in ("ok", "error"):
-            self._records.labels(sink, result)
+            self._records.show(sink, result)
 
     def checked(self, verdict: Verdict, seconds: float, *, cause: str | None = None) -> None:
         """Count one answered check. `cause`: of a failure (audit, overload), where the code does not say it."""
+        check, code = verdict.check, verdict.code
         decision = verdict.decision if verdict.sanitized_messages is None else "sanitize"
-        mode = "monitor" if self._monitors and verdict.check is Check.PROMPT else "enforce"
-        self._checks.labels(verdict.check, decision, verdict.code or "", mode).inc()
-        self._duration.labels(verdict.check).observe(seconds)
-        if verdict.code in _CODE_CAUSES:
-            self._failures.labels(verdict.check, cause or _CODE_CAUSES[verdict.code], "denied").inc()
-        for category in {finding.category for finding in verdict.findings}:
-            self._detections.labels(category).inc()
+        self._checks[check, decision, code or "", self._modes[check]] += 1
+        self._durations[check].observe(seconds)
+        if code in _CODE_CAUSES:
+            self._failures[check, cause or _CODE_CAUSES[code], "denied"] += 1
+        if found := verdict.findings:
+            for category in {finding.category for finding in found}:
+                self._detections[(category,)] += 1
         if verdict.shadow is not None and verdict.evaluation is not None:
-            self._shadow.labels(verdict.evaluation.decision, verdict.shadow.decision).inc()
+            self._shadow[verdict.evaluation.decision, verdict.shadow.decision] += 1
         risk = None if verdict.inspection is None else verdict.inspection.risk
         if risk is not None and risk.monitored is not None:
-            self._monitored.labels(risk.monitored).inc()
-
+            self._monitored[(risk.monitored,)] += 1
         for state in verdict.limits:
-            self._limits.labels(state.name, "exceeded" if state.exceeded else "ok").inc()
+            self._limits[state.name, "exceeded" if state.exceeded else "ok"] += 1
 
     def entered(self) -> None:
         """Count one check that is begun; `left` has to follow, whatever comes of it."""
-        self._inflight.inc()
+        self._inside += 1
 
     def left(self) -> None:
         """Count one check that is at its end."""
-        self._inflight.dec()
+        self._inside -= 1
+
+    async def tell(self) -> None:
+        """Add to what is scraped whatever checks and the audit log counted since the last time, each thing once.
+
+        Nobody scrapes as often as they count. To be called again and again, and once at the end.
+        """
+        self._inflight.set(self._inside)
+        self._queued.set(self._waiting)
+        for tally in self._tallies:
+            tally.tell()
 
     def shed(self) -> None:
         """Count one check that was refused because there is too much to do."""
@@ -173,16 +195,16 @@ class Metrics:
 
     def audit_queued(self, depth: int) -> None:
         """Say how many audit records wait to be written."""
-        self._queued.set(depth)
+        self._waiting = depth
 
     def audit_written(self, count: int, seconds: float) -> None:
         """Count audit records that were written together, which took `seconds`."""
-        self._records.labels(self._sink, "ok").inc(count)
-        self._write.observe(seconds)
+        self._records[self._sink, "ok"] += count
+        self._writes.observe(seconds)
 
     def audit_failed(self, count: int) -> None:
         """Count audit records that could not be written."""
-        self._records.labels(self._sink, "error").inc(count)
+        self._records[self._sink, "error"] += count
 
     def unrecorded(self) -> None:
         """Count one check that was denied because its record could not be written."""

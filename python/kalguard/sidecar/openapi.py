@@ -11,13 +11,11 @@ from typing import Any
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 
+from kalguard.decision.model import MAX_METADATA, MAX_TOOL_NAME_LENGTH
+from kalguard.decision.registration import MAX_DESCRIPTION_BYTES, REGISTERED_NAME
 from kalguard.sidecar.endpoint import endpoint
 from kalguard.sidecar.health import HealthReply
 from kalguard.sidecar.requests import (
-    MAX_DESCRIPTION_BYTES,
-    MAX_METADATA,
-    MAX_TOOL_NAME_LENGTH,
-    REGISTERED_NAME,
     REQUEST_ID_HEADER,
 )
 from kalguard.version import VERSION

@@ -92,7 +92,7 @@ class OtlpTraces:
         if status >= 500 and verdict.code is not None:
             for span in (server, inner):
                 _mark_failed(span, verdict.code)
-        decided = int(verdict.at.timestamp() * 1_000_000) * 1000
+        decided = int(verdict.at * 1_000_000) * 1000
         inner.end(min(max(decided, judging), ended))
         server.end(ended)
 

@@ -38,7 +38,9 @@ def answer(verdict: Verdict) -> Answer:
         request_id=verdict.request_id,
         data=_data(verdict),
     )
-    headers = [*_headers(verdict.request_id), *_limit_headers(verdict)]
+    headers = _headers(verdict.request_id)
+    if verdict.limits or verdict.code is ErrorCode.UNAVAILABLE:
+        headers += _limit_headers(verdict)
     status = 200 if verdict.code is None else verdict.code.status
     return Answer(status, headers, write_json(reply))
 
@@ -93,7 +95,7 @@ def _data(verdict: Verdict) -> ReplyData:
         risk_score=UNSET if risk is None else risk.score,
         risk_level=UNSET if risk is None else risk.level,
         findings=UNSET if risk is None and not found else [_finding(one) for one in found[:MAX_FINDINGS]],
-        sanitized_messages=UNSET if sanitized is None else sanitized,
+        sanitized_messages=UNSET if sanitized is None else msgspec.Raw(sanitized),  # type: ignore[arg-type]
         monitored=UNSET if risk is None or risk.monitored is None else risk.monitored,
         remaining=0 if verdict.exceeded else UNSET,
         reset_at=max(state.reset_at for state in verdict.exceeded) if verdict.exceeded else UNSET,

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::body::{self, BadRequest};
+
 /// How deep arguments may be nested. What looks at them recurses, so this bounds the stack it takes.
 const MAX_DEPTH: usize = 64;
 
@@ -36,6 +38,11 @@ impl Arguments {
             return Err("arguments are nested too deep");
         }
         Ok(Self(value))
+    }
+
+    /// Those of a body, which is nested no deeper than that.
+    pub(crate) fn from_body(object: &body::Value) -> Result<Self, BadRequest> {
+        body::to_serde(object).map(Self)
     }
 
     /// The object.

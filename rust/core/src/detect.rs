@@ -19,6 +19,7 @@ use crate::redact::merge;
 use crate::text::decode::{MAX_DEPTH, decode};
 use crate::text::disguise::disguises;
 use crate::text::fold::fold;
+use crate::text::known::KnownWords;
 use crate::text::splice::unspace;
 use crate::text::survey::Survey;
 use crate::text::{Span, View, align, tag_runs};
@@ -138,11 +139,12 @@ impl Detector {
     fn read_all(&self, text: &str, trail: &[&View], depth: usize, found: &mut Found) {
         let folded = self.without_allowed(fold(text));
         let seen = if depth == 0 { &mut found.plain } else { &mut found.disguised };
-        self.read(folded.text(), seen, |span| lead_back(trail, folded.origin(span)));
-        let survey = Survey::of(folded.text());
+        let words = KnownWords::of(folded.text());
+        self.read(folded.text(), &words, seen, |span| lead_back(trail, folded.origin(span)));
+        let survey = Survey::with(folded.text(), &words);
         // The learned scorer was not taught to tell noise from words, and a wrong reading is noise.
         if depth == 0 || survey.words {
-            self.learn(folded.text(), found, |span| lead_back(trail, folded.origin(span)));
+            self.learn(folded.text(), &words, found, |span| lead_back(trail, folded.origin(span)));
         }
         if depth == MAX_DEPTH {
             return;
@@ -176,8 +178,8 @@ impl Detector {
     }
 
     /// One reading, by the learned scorer. The most suspicious reading counts.
-    fn learn(&self, folded: &str, found: &mut Found, origin: impl Fn(Span) -> Span) {
-        if let Some(Verdict { score, span }) = self.model.score(folded, found.place)
+    fn learn(&self, folded: &str, words: &KnownWords, found: &mut Found, origin: impl Fn(Span) -> Span) {
+        if let Some(Verdict { score, span }) = self.model.score_with(folded, words, found.place)
             && score >= LEARNED_MIN
             && found.learned.as_ref().is_none_or(|(highest, _)| score > *highest)
         {
@@ -195,9 +197,9 @@ impl Detector {
     }
 
     /// One reading, by phrases and by shapes.
-    fn read(&self, folded: &str, seen: &mut Places, origin: impl Fn(Span) -> Span) {
+    fn read(&self, folded: &str, words: &KnownWords, seen: &mut Places, origin: impl Fn(Span) -> Span) {
         let mut gates = self.ungated.clone();
-        self.phrases.find(folded, Reading::Words, |hit| match self.shapes.get(hit.phrase) {
+        self.phrases.find_words(folded, words, |hit| match self.shapes.get(hit.phrase) {
             Some(Some(_)) => {
                 if let Some(gate) = gates.get_mut(hit.phrase) {
                     *gate = true;

@@ -1,13 +1,15 @@
 //! What KalGuard decides with.
 //!
-//! Three parts, none of which knows the others: the prompt firewall ([`scanner`]), the policy engine ([`policy`]) and
-//! tool mediation ([`tools`]). All are pure: no I/O, no clock, no randomness, no logging. Each is compiled once from
-//! what the operator wrote, which may fail, and then asked any number of times, which cannot.
+//! What agents send is read first ([`body`]). Three parts judge it, none of which knows the others: the prompt firewall
+//! ([`scanner`]), the policy engine ([`policy`]) and tool mediation ([`tools`]). Each is compiled once from what the
+//! operator wrote, which may fail, and then asked any number of times, which cannot. A fourth counts calls ([`window`]),
+//! in memory that it is given. All are pure: no I/O, no clock, no randomness, no logging.
 //! `rust/py` carries the answers to Python.
 
 mod abnormality;
 pub mod arguments;
 mod automaton;
+pub mod body;
 pub mod detect;
 mod eight;
 pub mod error;
@@ -17,6 +19,7 @@ mod glob;
 mod mention;
 pub mod model;
 mod monitor;
+mod needles;
 pub mod patterns;
 mod percent;
 pub mod phrase;
@@ -27,3 +30,4 @@ pub mod risk;
 pub mod scanner;
 pub mod text;
 pub mod tools;
+pub mod window;

@@ -5,8 +5,8 @@
 //! 20 bytes lie between two steps; without it only a separator or two may.
 //!
 //! One pass over the tokens of a text finds the words of all phrases ([`words`]); a phrase advances when a word of its
-//! next step follows near enough. Words that may stand within others, and those of joined text, are few or rare: plain
-//! Aho-Corasick over bytes finds them. Each hit costs the same, so time is linear whatever the text. Regular expressions
+//! next step follows near enough. Words that may stand within others are few ([`crate::needles`]); joined text is rare, and
+//! plain Aho-Corasick over bytes finds its words. Each hit costs the same, so time is linear whatever the text. Regular expressions
 //! with the same gaps were tried on paper and rejected: their automata grow with every `.{0,40}`, and texts exist that
 //! push a lazy DFA back to simulation, phrase by phrase. One automaton over the bytes of all words was tried and
 //! replaced: its states filled megabytes, and most of the time went into waiting for memory.
@@ -17,12 +17,13 @@ mod tokens;
 mod words;
 
 use aho_corasick::BuildError;
-use aho_corasick::dfa::DFA;
 use aho_corasick::nfa::contiguous::NFA;
 use std::collections::BTreeMap;
 
 use crate::automaton::each_match;
 use crate::error::CompileError;
+use crate::needles::Needles;
+use crate::text::known::KnownWords;
 use crate::text::{Span, fold::fold_words};
 use progress::{Progress, Table, Use};
 use words::Words;
@@ -46,7 +47,7 @@ pub struct Phrases {
     alone: Words,
     alone_uses: Table,
     /// Words of the other phrases.
-    within: DFA,
+    within: Needles,
     within_uses: Table,
     /// Words of all phrases, for joined text.
     joined: NFA,
@@ -92,7 +93,7 @@ impl Phrases {
         Ok(Self {
             alone: Words::new(&alone),
             alone_uses,
-            within: DFA::new(&within).map_err(refused)?,
+            within: Needles::new(&within).map_err(refused)?,
             within_uses,
             // Joined texts are rare: small rather than fast.
             joined: NFA::new(&joined).map_err(refused)?,
@@ -103,24 +104,28 @@ impl Phrases {
 
     /// Report every place where a phrase is complete, those of one phrase in the order of their ends.
     pub fn find(&self, folded: &str, reading: Reading, mut found: impl FnMut(Hit)) {
-        let mut progress = Progress::new(self.steps);
         match reading {
-            Reading::Words => {
-                self.alone.find(folded, |word, place| {
-                    progress.advance(&self.alone_uses, word, &place, |_| true, &mut found);
-                });
-                each_match(&self.within, folded, |word, place| {
-                    let (opens, closes) = (is_edge(folded, place.start), is_edge(folded, place.end));
-                    let stands = |used: &Use| (opens || used.open_start) && (closes || used.open_end);
-                    progress.advance(&self.within_uses, word, &place, stands, &mut found);
-                });
-            }
+            Reading::Words => self.find_words(folded, &KnownWords::of(folded), found),
             Reading::Joined => {
+                let mut progress = Progress::new(self.steps);
                 each_match(&self.joined, folded, |word, place| {
                     progress.advance(&self.joined_uses, word, &place, |_| true, &mut found);
                 });
             }
         }
+    }
+
+    /// As [`Phrases::find`] among words, in a text whose known ones were looked up before.
+    pub(crate) fn find_words(&self, folded: &str, words: &KnownWords, mut found: impl FnMut(Hit)) {
+        let mut progress = Progress::new(self.steps);
+        self.alone.find(folded, words, |word, place| {
+            progress.advance(&self.alone_uses, word, &place, |_| true, &mut found);
+        });
+        self.within.find(folded, |word, place| {
+            let (opens, closes) = (is_edge(folded, place.start), is_edge(folded, place.end));
+            let stands = |used: &Use| (opens || used.open_start) && (closes || used.open_end);
+            progress.advance(&self.within_uses, word, &place, stands, &mut found);
+        });
     }
 }
 

@@ -3,8 +3,8 @@
 use kalguard_core::arguments;
 use pyo3::prelude::*;
 
-use crate::DETACH_FROM_BYTES;
 use crate::error::BadRequest;
+use crate::{DETACH_FROM_BYTES, detached_if};
 
 /// The arguments of a tool call, parsed, and whether what looks at them does so detached from the interpreter.
 #[pyclass(frozen, module = "kalguard._core")]
@@ -16,11 +16,7 @@ impl Arguments {
     #[pyo3(signature = (document, /))]
     fn new(py: Python<'_>, document: &[u8]) -> PyResult<Self> {
         let is_large = document.len() >= DETACH_FROM_BYTES;
-        let parsed = if is_large {
-            py.detach(|| arguments::Arguments::parse(document))
-        } else {
-            arguments::Arguments::parse(document)
-        };
+        let parsed = detached_if(is_large, py, || arguments::Arguments::parse(document));
         parsed.map(|parsed| Self(parsed, is_large)).map_err(BadRequest::new_err)
     }
 }

@@ -8,6 +8,7 @@ pyo3::import_exception!(kalguard.errors, BadRequest);
 pyo3::import_exception!(kalguard.errors, PatternError);
 pyo3::import_exception!(kalguard.errors, PolicyError);
 pyo3::import_exception!(kalguard.errors, ToolsError);
+pyo3::import_exception!(kalguard.errors, Unavailable);
 
 /// The Python exception for an error of the core.
 pub(crate) fn to_python(error: CompileError) -> PyErr {

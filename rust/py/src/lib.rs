@@ -5,16 +5,24 @@
 
 mod arguments;
 mod audit;
+mod body;
 mod confine;
 mod error;
 mod policy;
 mod scanner;
 mod tools;
+mod window;
 
 /// From this many bytes of text on, other Python threads may run meanwhile. Below it, letting go of the interpreter and
 /// getting it back costs more than the scan.
 const DETACH_FROM_BYTES: usize = 4 * 1024;
 
+/// Do something, and let other Python threads run meanwhile if it is about something large.
+fn detached_if<T: Send>(is_large: bool, py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    if is_large { py.detach(work) } else { work() }
+}
+
+use kalguard_core::body::{MAX_DEPTH, MAX_METADATA, MAX_TOOL_NAME_LENGTH};
 use kalguard_core::finding::Category;
 use kalguard_core::policy::ACTIONS;
 use pyo3::panic::PanicException;
@@ -31,6 +39,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<arguments::Arguments>()?;
     module.add_class::<audit::AuditChain>()?;
     module.add_class::<audit::AuditWriter>()?;
+    module.add("MAX_DEPTH", MAX_DEPTH)?;
+    module.add("MAX_METADATA", MAX_METADATA)?;
+    module.add("MAX_TOOL_NAME_LENGTH", MAX_TOOL_NAME_LENGTH)?;
+    module.add_class::<body::Conversation>()?;
+    module.add_class::<body::ToolCall>()?;
+    module.add_function(wrap_pyfunction!(body::read_definition, module)?)?;
     module.add_class::<scanner::Scanner>()?;
     module.add_class::<scanner::Scan>()?;
     module.add_class::<policy::PolicySet>()?;
@@ -38,6 +52,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tools::ToolRegistry>()?;
     module.add_class::<tools::ToolDefinition>()?;
     module.add_class::<tools::ToolRefusal>()?;
+    module.add_class::<window::CounterTable>()?;
+    module.add_class::<window::Window>()?;
     module.add_function(wrap_pyfunction!(confine::landlock_abi, module)?)?;
     module.add_function(wrap_pyfunction!(confine::seccomp_available, module)?)?;
     module.add_function(wrap_pyfunction!(confine::set_no_new_privs, module)?)?;

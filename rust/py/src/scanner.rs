@@ -6,19 +6,23 @@ use kalguard_core::finding::Finding;
 use kalguard_core::patterns::PatternsFile;
 use kalguard_core::scanner::{self, Role, ScannerConfig, Segment};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use crate::DETACH_FROM_BYTES;
 use crate::arguments::Arguments;
+use crate::body::Conversation;
+use crate::detached_if;
 use crate::error::to_python;
 
 /// The prompt firewall, compiled for one configuration.
 #[pyclass(frozen, module = "kalguard._core")]
 pub(crate) struct Scanner(scanner::Scanner);
 
-/// What the firewall found, and what follows from it.
+/// What the firewall found, what follows from it, and the messages as they may pass where they were changed.
 #[pyclass(frozen, module = "kalguard._core")]
-pub(crate) struct Scan(scanner::Scan);
+pub(crate) struct Scan {
+    scan: scanner::Scan,
+    sanitized: Option<String>,
+}
 
 #[pymethods]
 impl Scanner {
@@ -61,11 +65,13 @@ impl Scanner {
         py.detach(|| scanner::Scanner::new(&config)).map(Self).map_err(to_python)
     }
 
-    #[pyo3(signature = (segments, /))]
-    fn scan(&self, py: Python<'_>, segments: Vec<PySegment<'_>>) -> PyResult<Scan> {
-        let segments = borrowed(&segments)?;
-        let size: usize = segments.iter().map(|segment| segment.text.len()).sum();
-        Ok(Scan(if size < DETACH_FROM_BYTES { self.0.scan(&segments) } else { py.detach(|| self.0.scan(&segments)) }))
+    #[pyo3(signature = (conversation, /))]
+    fn scan(&self, py: Python<'_>, conversation: &Conversation) -> Scan {
+        detached_if(conversation.1, py, || {
+            let scan = self.0.scan(&conversation.0.segments());
+            let sanitized = (!scan.texts.is_empty()).then(|| conversation.0.with_texts(&scan.texts));
+            Scan { scan, sanitized }
+        })
     }
 
     #[pyo3(signature = (segments, /))]
@@ -73,7 +79,7 @@ impl Scanner {
         let segments = borrowed(&segments)?;
         let (scan, findings) = py.detach(|| self.0.explain(&segments));
         let evidence = PyTuple::new(py, code_points(&segments, &findings))?;
-        Ok((Scan(scan), evidence))
+        Ok((Scan { scan, sanitized: None }, evidence))
     }
 
     #[pyo3(signature = (arguments, /))]
@@ -122,34 +128,39 @@ fn code_points<'a>(segments: &[Segment<'_>], findings: &[Finding<'a>]) -> Vec<Ev
 impl Scan {
     #[getter]
     fn action(&self) -> &'static str {
-        self.0.action.as_str()
+        self.scan.action.as_str()
     }
 
     #[getter]
     fn monitored(&self) -> Option<&'static str> {
-        self.0.monitored.map(scanner::Action::as_str)
+        self.scan.monitored.map(scanner::Action::as_str)
     }
 
     #[getter]
     fn score(&self) -> u8 {
-        self.0.assessment.score
+        self.scan.assessment.score
     }
 
     #[getter]
     fn level(&self) -> &'static str {
-        self.0.assessment.level.as_str()
+        self.scan.assessment.level.as_str()
     }
 
     #[getter]
     fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(
             py,
-            self.0.findings.iter().map(|finding| (finding.category.as_str(), finding.message, finding.score)),
+            self.scan.findings.iter().map(|finding| (finding.category.as_str(), finding.message, finding.score)),
         )
     }
 
     #[getter]
     fn texts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.0.texts.iter().map(|text| text.as_deref()))
+        PyTuple::new(py, self.scan.texts.iter().map(|text| text.as_deref()))
+    }
+
+    #[getter]
+    fn sanitized_messages<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.sanitized.as_ref().map(|messages| PyBytes::new(py, messages.as_bytes()))
     }
 }

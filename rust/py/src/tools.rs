@@ -4,6 +4,7 @@ use kalguard_core::tools;
 use pyo3::prelude::*;
 
 use crate::arguments::Arguments;
+use crate::detached_if;
 use crate::error::to_python;
 
 /// A tools file, compiled.
@@ -79,8 +80,8 @@ impl ToolRegistry {
         registered: Option<&Bound<'_, ToolDefinition>>,
     ) -> Option<ToolRefusal> {
         let registered = registered.map(|registered| &registered.get().0);
-        let check = || self.0.check_registered(tool, &arguments.0, registered);
-        let answer = if arguments.1 || registered.is_some() { py.detach(check) } else { check() };
+        let is_large = arguments.1 || registered.is_some();
+        let answer = detached_if(is_large, py, || self.0.check_registered(tool, &arguments.0, registered));
         answer.err().map(ToolRefusal)
     }
 }

@@ -16,7 +16,7 @@
 
 use super::concepts::{CONCEPTS, Concepts, STEM, STEMS};
 use super::hashes::{CODE_BITS, MIX_A, MIX_B, MIX_C, MIX_D, code, feature, meaning, stands_alone, three, two};
-use crate::text::lexicon::{Lexicon, lexicon};
+use crate::text::known::KnownWords;
 
 /// Changes whenever a text's features change.
 pub const FEATURES_VERSION: u16 = 3;
@@ -66,16 +66,24 @@ pub struct Word {
 
 /// Run over folded text and give `sink` its features, unit by unit.
 pub fn extract(folded: &str, sink: &mut impl Sink) {
+    extract_known(folded, &KnownWords::default(), sink);
+}
+
+/// As [`extract`], with words of the lexicon taken in as a whole where `sink` knows them.
+pub(super) fn extract_known(folded: &str, words: &KnownWords, sink: &mut impl Sink) {
     let mut reader = Reader::new(sink);
-    let mut left = folded.chars();
-    loop {
-        let rest = left.as_str();
-        if let Some(length) = reader.known_word(rest.as_bytes()) {
-            left = rest.get(length..).unwrap_or_default().chars();
-        } else if let Some(c) = left.next() {
-            reader.read(c, folded.len() - rest.len());
-        } else {
-            break;
+    let (mut words, mut at) = (words.cursor(), 0);
+    while let Some(rest) = folded.get(at..) {
+        let Some(&byte) = rest.as_bytes().first() else { break };
+        if byte.is_ascii_lowercase()
+            && reader.letters == 0
+            && let Some((place, length)) = words.at(at)
+            && reader.known_word(rest.as_bytes().get(length), place)
+        {
+            at += length;
+        } else if let Some(c) = rest.chars().next() {
+            reader.read(c, at);
+            at += c.len_utf8();
         }
     }
     reader.end_word();
@@ -95,7 +103,6 @@ pub(super) fn spell(word: &str, sink: &mut impl Sink) -> Word {
 struct Reader<'a, S> {
     sink: &'a mut S,
     concepts: &'a Concepts,
-    lexicon: &'a Lexicon,
     /// The codes of the last characters of this word, newest lowest.
     recent: u64,
     /// Letters in this word so far.
@@ -125,7 +132,6 @@ impl<'a, S: Sink> Reader<'a, S> {
         Self {
             sink,
             concepts: &CONCEPTS,
-            lexicon: lexicon(),
             recent: 0,
             letters: 0,
             word: 0,
@@ -140,21 +146,17 @@ impl<'a, S: Sink> Reader<'a, S> {
         }
     }
 
-    /// Read the word of the lexicon that `rest` begins with as a whole, if the sink knows it. Gives its length.
+    /// Read a word of the lexicon as a whole, unless it goes on with `next` or the sink does not know it.
     #[inline]
-    fn known_word(&mut self, rest: &[u8]) -> Option<usize> {
-        if self.letters > 0 || !rest.first()?.is_ascii_lowercase() {
-            return None;
-        }
-        let (place, length) = self.lexicon.dictionary.find(rest)?;
+    fn known_word(&mut self, next: Option<&u8>, place: usize) -> bool {
         // Other letters, digits and apostrophes go on with a word.
-        if rest.get(length).is_some_and(|next| !next.is_ascii() || next.is_ascii_digit() || *next == b'\'') {
-            return None;
+        if next.is_some_and(|next| !next.is_ascii() || next.is_ascii_digit() || *next == b'\'') {
+            return false;
         }
-        let word = self.sink.word(place)?;
+        let Some(word) = self.sink.word(place) else { return false };
         self.end_signs();
         self.count_word(word);
-        Some(length)
+        true
     }
 
     #[inline]

@@ -20,8 +20,9 @@ use std::borrow::Cow;
 
 use crate::error::CompileError;
 use crate::text::Span;
+use crate::text::known::KnownWords;
 use crate::text::lexicon::lexicon;
-use features::{Sink, Word, extract, spell};
+use features::{Sink, Word, extract_known, spell};
 
 /// Windows of this many units are scored, and the whole text.
 pub const WINDOWS: [usize; 5] = [1, 2, 3, 5, 8];
@@ -160,10 +161,10 @@ impl Scorer {
     }
 
     /// The highest raw score of any window, and the window. `None` for a text without words.
-    fn raw(&self, folded: &str) -> Option<(f32, Span)> {
+    fn raw(&self, folded: &str, words: &KnownWords) -> Option<(f32, Span)> {
         let table = &self.table;
         let mut summing = Summing::new(table, &self.words, folded.len() / 64 + 1);
-        extract(folded, &mut summing);
+        extract_known(folded, words, &mut summing);
         let units = summing.units;
         let toll = (units.len().max(1) as f32).log2() * table.toll;
         let mut best: Option<(f32, Span)> = None;
@@ -213,14 +214,21 @@ impl Model {
     /// Score a folded text. `None` when there is nothing to read in it.
     #[must_use]
     pub fn score(&self, folded: &str, place: Place) -> Option<Verdict> {
+        self.score_with(folded, &KnownWords::of(folded), place)
+    }
+
+    /// As [`Model::score`], of a text whose known words were looked up before.
+    pub(crate) fn score_with(&self, folded: &str, words: &KnownWords, place: Place) -> Option<Verdict> {
         let scorer = self.scorer(place);
-        scorer.raw(&read_in(folded, place)).map(|(raw, span)| Verdict { score: scale(&scorer.table.curve, raw), span })
+        // Notation is left out in whole words: those that are left are where they were.
+        let raw = scorer.raw(&read_in(folded, place), words);
+        raw.map(|(raw, span)| Verdict { score: scale(&scorer.table.curve, raw), span })
     }
 
     /// The score before it is brought to the scale of 0 to 100; training calibrates with it.
     #[must_use]
     pub fn raw(&self, folded: &str, place: Place) -> Option<f32> {
-        self.scorer(place).raw(&read_in(folded, place)).map(|(raw, _)| raw)
+        self.scorer(place).raw(&read_in(folded, place), &KnownWords::of(folded)).map(|(raw, _)| raw)
     }
 
     const fn scorer(&self, place: Place) -> &Scorer {
@@ -323,8 +331,8 @@ mod tests {
             text in "((ignore|all|the|system|a|be|xq|instructions|spreadsheets)(s|é|'|1|忽| |\n|[.]|<|:){0,2}){0,40}",
         ) {
             for scorer in [&shipped().said, &shipped().returned] {
-                let slow = Scorer { words: Vec::new(), ..scorer.clone() };
-                prop_assert_eq!(scorer.raw(&text), slow.raw(&text));
+                let (known, none) = (KnownWords::of(&text), KnownWords::default());
+                prop_assert_eq!(scorer.raw(&text, &known), scorer.raw(&text, &none));
             }
         }
 

@@ -370,6 +370,11 @@ mod tests {
             let folded = fold(&text);
             let kept = without_notation(folded.text());
             prop_assert_eq!(kept.len(), folded.text().len());
+            // Words are left or go as a whole.
+            let is_blank = |byte: u8| matches!(byte, b' ' | b'\n');
+            let pairs = folded.text().as_bytes().windows(2).zip(kept.as_bytes().windows(2));
+            let mut letters = pairs.filter(|(before, _)| before.iter().all(u8::is_ascii_lowercase));
+            prop_assert!(letters.all(|(_, after)| is_blank(after[0]) == is_blank(after[1])));
             for (at, c) in kept.char_indices().filter(|(_, c)| !matches!(c, ' ' | '\n')) {
                 prop_assert!(folded.text()[at..].starts_with(c));
             }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::eight::{eight, first, letters_and_digits};
+use crate::text::lexicon::lexicon;
 
 /// Odd, without structure; the golden ratio, and a prime.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -28,6 +29,8 @@ pub(super) struct Tokens {
     spellings: Vec<Box<[u8]>>,
     /// The numbers of ASCII signs.
     signs: Vec<u32>,
+    /// The numbers of the words of the lexicon, by their places.
+    known: Vec<u32>,
     /// Length of the longest.
     longest: usize,
 }
@@ -45,12 +48,21 @@ impl Tokens {
             slots: vec![Slot { key: 0, token: UNKNOWN }; (2 * vocabulary.len()).next_power_of_two()],
             spellings: vec![Box::default(); vocabulary.len()],
             signs: vec![UNKNOWN; 128],
+            known: Vec::new(),
             longest: vocabulary.keys().map(|token| token.len()).max().unwrap_or(0),
         };
         for (&spelling, &token) in vocabulary {
             tokens.add(spelling, token);
         }
+        let known = lexicon().words.iter().map(|word| tokens.read(word.as_bytes(), 0).0);
+        tokens.known = known.collect();
         tokens
+    }
+
+    /// The token that is the word of the lexicon at this place.
+    #[inline]
+    pub(super) fn of_known(&self, place: usize) -> u32 {
+        self.known.get(place).copied().unwrap_or(UNKNOWN)
     }
 
     fn add(&mut self, spelling: &[u8], token: u32) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::tokens::{Tokens, UNKNOWN, split};
 use crate::text::Span;
+use crate::text::known::KnownWords;
 
 /// The state in which nothing has begun.
 const ROOT: u32 = 0;
@@ -100,11 +101,27 @@ impl Words {
     /// Report every word that stands in the text with its beginning and its end at borders of tokens, in the order of
     /// their ends, of two with the same end the longer one first.
     #[inline]
-    pub(super) fn find(&self, text: &str, mut found: impl FnMut(usize, Span)) {
+    pub(super) fn find(&self, text: &str, words: &KnownWords, mut found: impl FnMut(usize, Span)) {
         let bytes = text.as_bytes();
+        let mut known = words.cursor();
+        // Most spaces follow a word that begins nothing, and begin nothing.
+        let is_blank = match self.tokens.read(b" ", 0) {
+            (UNKNOWN, _) => true,
+            (token, _) => self.step(ROOT, token) == ROOT,
+        };
         let (mut node, mut at) = (ROOT, 0);
-        while at < bytes.len() {
-            let (token, end) = self.tokens.read(bytes, at);
+        while let Some(&byte) = bytes.get(at) {
+            if byte == b' ' && node == ROOT && is_blank {
+                at += 1;
+                continue;
+            }
+            let word = if byte.is_ascii_lowercase() { known.at(at) } else { None };
+            let (token, end) = match word {
+                Some((place, length)) if !bytes.get(at + length).is_some_and(u8::is_ascii_alphanumeric) => {
+                    (self.tokens.of_known(place), at + length)
+                }
+                _ => self.tokens.read(bytes, at),
+            };
             at = end;
             if token == UNKNOWN {
                 node = ROOT;

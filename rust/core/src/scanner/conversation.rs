@@ -32,6 +32,19 @@ impl Role {
         }
     }
 
+    /// The role on the wire; `user` for one that we do not know.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Developer => "developer",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+            Self::Function => "function",
+            Self::User => "user",
+        }
+    }
+
     pub(super) const fn is_operator(self) -> bool {
         matches!(self, Self::System | Self::Developer)
     }

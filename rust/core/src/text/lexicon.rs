@@ -91,7 +91,7 @@ pub(crate) fn lexicon() -> &'static Lexicon {
 }
 
 impl Lexicon {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         let words: Vec<&str> = WORDS.lines().collect();
         let (mut places, mut forms) = (Index::default(), Index::default());
         let (mut set, mut beginnings) = (vec![0u64; 1 << (SET_BITS - 6)], vec![0u64; 1 << (SET_BITS - 6)]);

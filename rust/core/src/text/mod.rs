@@ -13,6 +13,7 @@ pub(crate) mod dictionary;
 pub mod disguise;
 pub(crate) mod escapes;
 pub mod fold;
+pub(crate) mod known;
 mod leet;
 pub(crate) mod lexicon;
 mod lookalikes;
@@ -28,13 +29,39 @@ use std::ops::Range;
 pub type Span = Range<usize>;
 
 /// A stretch of a view and the stretch of the source that it stands for.
+///
+/// Some views have one for each character, so a byte here is another for each byte of a text: places are of 32 bits.
+/// No text is longer than 4 GiB.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    at: usize,
-    from: usize,
-    to: usize,
+    at: u32,
+    from: u32,
+    to: u32,
     /// Byte `at + i` of the view is byte `from + i` of the source; otherwise the run stands for its source as a whole.
     linear: bool,
+}
+
+impl Run {
+    fn new(at: usize, origin: Span, linear: bool) -> Self {
+        Self { at: place(at), from: place(origin.start), to: place(origin.end), linear }
+    }
+
+    const fn start(self) -> usize {
+        self.from as usize
+    }
+
+    const fn end(self) -> usize {
+        self.to as usize
+    }
+
+    /// Where byte `offset` of the view, which is in this run, or one that ends there, is in the source.
+    const fn linear_place(self, offset: usize) -> usize {
+        self.start() + (offset - self.at as usize)
+    }
+}
+
+fn place(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
 }
 
 /// A rewritten text with an exact map back to its source.
@@ -62,15 +89,15 @@ impl View {
         let (at, linear) = (self.text.len(), c.len_utf8() == origin.len());
         self.text.push(c);
         if let Some(last) = self.runs.last_mut() {
-            if linear && last.linear && last.to == origin.start {
-                last.to = origin.end;
+            if linear && last.linear && last.end() == origin.start {
+                last.to = place(origin.end);
                 return;
             }
-            if !linear && !last.linear && last.from == origin.start && last.to == origin.end {
+            if !linear && !last.linear && last.start() == origin.start && last.end() == origin.end {
                 return;
             }
         }
-        self.runs.push(Run { at, from: origin.start, to: origin.end, linear });
+        self.runs.push(Run::new(at, origin, linear));
     }
 
     /// Append ASCII which stands byte for byte for what starts at `from` in the source, in lower case.
@@ -87,15 +114,15 @@ impl View {
         let (at, to) = (self.text.len(), from + text.len());
         self.text.push_str(text);
         match self.runs.last_mut() {
-            Some(last) if last.linear && last.to == from => last.to = to,
-            _ => self.runs.push(Run { at, from, to, linear: true }),
+            Some(last) if last.linear && last.end() == from => last.to = place(to),
+            _ => self.runs.push(Run::new(at, from..to, true)),
         }
     }
 
     /// A text of the same length, some of whose ASCII stands for other ASCII.
     fn same_length(text: &str, read: impl Fn(u8) -> u8) -> Self {
         let read = |c: char| if c.is_ascii() { char::from(read(c as u8)) } else { c };
-        let run = Run { at: 0, from: 0, to: text.len(), linear: true };
+        let run = Run::new(0, 0..text.len(), true);
         Self { text: text.chars().map(read).collect(), runs: vec![run] }
     }
 
@@ -123,15 +150,15 @@ impl View {
         };
         if last.from < first.from {
             // A mirrored view runs the other way, and each of its runs is one character.
-            return last.from..first.to;
+            return last.start()..first.end();
         }
-        let start = if first.linear { first.from + (span.start - first.at) } else { first.from };
-        let end = if last.linear { last.from + (span.end - last.at) } else { last.to };
+        let start = if first.linear { first.linear_place(span.start) } else { first.start() };
+        let end = if last.linear { last.linear_place(span.end) } else { last.end() };
         start..end.max(start)
     }
 
     fn run_at(&self, offset: usize) -> Option<Run> {
-        let next = self.runs.partition_point(|run| run.at <= offset);
+        let next = self.runs.partition_point(|run| run.at as usize <= offset);
         self.runs.get(next.checked_sub(1)?).copied()
     }
 }

@@ -4,7 +4,8 @@
 //! The tests are cheap, not sure: what they let through is judged again where it is read.
 
 use super::Span;
-use super::lexicon::{Lexicon, empty, lexicon, step};
+use super::known::KnownWords;
+use super::lexicon::{empty, lexicon, step};
 use super::surveyor::Surveyor;
 
 /// Unknown letters joined to a word at least this long may be several words.
@@ -57,11 +58,13 @@ impl Survey {
     /// Look at a folded text.
     #[must_use]
     pub fn of(folded: &str) -> Self {
-        Self::by(lexicon(), folded)
+        Self::with(folded, &KnownWords::of(folded))
     }
 
-    fn by(lexicon: &Lexicon, folded: &str) -> Self {
-        let mut surveyor = Surveyor::new(lexicon, folded.len());
+    /// Look at a folded text whose known words were looked up before. Others are read letter after letter.
+    pub(crate) fn with(folded: &str, words: &KnownWords) -> Self {
+        let mut surveyor = Surveyor::new(lexicon(), folded.len());
+        let mut words = words.cursor();
         let bytes = folded.as_bytes();
         // Where the word began that is being read, and its hash so far; whether it has letters that are not ASCII.
         let (mut word, mut foreign, mut at) = (None, false, 0);
@@ -71,7 +74,10 @@ impl Survey {
                 let rest = bytes.get(at..).unwrap_or_default();
                 if word.is_none() {
                     surveyor.join();
-                    if !foreign && let Some(length) = surveyor.known_word(rest) {
+                    if !foreign
+                        && let Some((place, length)) = words.at(at)
+                        && surveyor.known_word(rest, place, length)
+                    {
                         at += length;
                         continue;
                     }
@@ -108,9 +114,6 @@ impl Survey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::dictionary::Dictionary;
-    use std::sync::LazyLock;
-
     #[test]
     fn ordinary_text_asks_for_no_further_reading() {
         for plain in [
@@ -122,13 +125,6 @@ mod tests {
         }
     }
 
-    /// The list, in which every word is looked up letter after letter.
-    static WITHOUT_DICTIONARY: LazyLock<Lexicon> = LazyLock::new(|| {
-        let mut lexicon = Lexicon::new();
-        lexicon.dictionary = Dictionary::new(&[]);
-        lexicon
-    });
-
     /// Texts of known and unknown words, with all that may join them.
     const TEXTS: &str = "((ignore|all|the|november|a|be|xq|instructions|spreadsheets|abcdefghijklmnopq)\
         (s|é|’|'|1|忽| |\n|[.]|-|\"|%){0,2}){0,24}";
@@ -136,7 +132,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn words_at_once_are_letter_after_letter(text in TEXTS) {
-            let (fast, slow) = (Survey::of(&text), Survey::by(&WITHOUT_DICTIONARY, &text));
+            let (fast, slow) = (Survey::of(&text), Survey::with(&text, &KnownWords::default()));
             // What is surely known may be left out.
             let is_known = |span: &Span| text.get(span.clone()).is_some_and(|word| lexicon().knows(word.as_bytes()));
             let same = slow.joined.iter().all(|span| fast.joined.contains(span) || is_known(span));

@@ -135,18 +135,17 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Take in the word that `rest` begins with, if it is one of the list. Gives its length.
+    /// Take in the word of the list that `rest` begins with, unless it goes on.
     #[inline]
-    pub(super) fn known_word(&mut self, rest: &[u8]) -> Option<usize> {
-        let (place, length) = self.lexicon.dictionary.find(rest)?;
+    pub(super) fn known_word(&mut self, rest: &[u8], place: usize, length: usize) -> bool {
         if !rest.get(length).is_none_or(u8::is_ascii) {
-            return None; // it may go on
+            return false;
         }
-        if self.shows(rest.get(..length)?) {
+        if self.shows(rest.get(..length).unwrap_or_default()) {
             self.known(length);
             self.spells(length >= 4 && self.lexicon.spells(place));
         }
-        Some(length)
+        true
     }
 
     /// Take in any word.
@@ -198,6 +197,7 @@ impl<'a> Surveyor<'a> {
         }
     }
 
+    #[inline(never)]
     fn unknown_word(&mut self, word: &[u8], start: usize) {
         let end = start + word.len();
         if self.unknown == 0 {
@@ -233,7 +233,9 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Anything but a letter.
+    /// Anything but a letter. Not inlined: everything that is counted would be moved between registers and the stack at
+    /// each byte.
+    #[inline(never)]
     pub(super) fn other(&mut self, byte: u8, at: usize) {
         if !matches!(byte, b'0'..=b'9' | b'+' | b'/' | b'-' | b'_') {
             self.seen.run |= at - self.run_start >= ENCODED_MIN;

@@ -6,12 +6,10 @@ mod assigned;
 mod formats;
 mod shapes;
 
-use aho_corasick::dfa::DFA;
-
 use super::{Found, Kind, email};
-use crate::automaton::each_match;
 use crate::error::CompileError;
 use crate::finding::Category;
+use crate::needles::Needles;
 use crate::text::{Span, align};
 pub(super) use formats::Body;
 use formats::FORMATS;
@@ -36,7 +34,7 @@ enum Reader {
 /// Finder of all secrets, compiled.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    beginnings: DFA,
+    beginnings: Needles,
     readers: Vec<Reader>,
 }
 
@@ -47,16 +45,13 @@ impl Secrets {
         let names = assigned::NAMES.iter().map(|&(part, name)| (part, Reader::Name(name)));
         let signs = ["(at)", "[at]", "{at}", "[@]"].into_iter().map(|part| (part, Reader::AtSign));
         let (parts, readers): (Vec<_>, Vec<_>) = formats.chain(shapes).chain(names).chain(signs).unzip();
-        let beginnings = DFA::builder()
-            .ascii_case_insensitive(true)
-            .build(&parts)
-            .map_err(|error| CompileError::Pattern(error.to_string()))?;
+        let beginnings = Needles::new(&parts).map_err(|error| CompileError::Pattern(error.to_string()))?;
         Ok(Self { beginnings, readers })
     }
 
     pub(super) fn find(&self, text: &str, found: &mut Vec<Found>) {
         let mut read_to = 0;
-        each_match(&self.beginnings, text, |part, at| {
+        self.beginnings.find(text, |part, at| {
             let Some(reader) = self.readers.get(part).filter(|_| at.start >= read_to) else { return };
             let hit = match *reader {
                 Reader::Format(index) => FORMATS.get(index).and_then(|format| {
