@@ -57,7 +57,7 @@ def test_keeping_usage_events(benchmark: Any, loop: asyncio.AbstractEventLoop, l
 
     async def add() -> int:
         for _ in range(CHECKS):
-            await usage.add(EVENT, at)
+            await usage.add(EVENT, at.timestamp())
         batch = usage.oldest(CHECKS)
         usage.accept(batch, now=at, remaining=None)
         return len(batch.events)

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from tests.expressions import fold
 
 from benches.texts import conversation, texts
 from benches.yardsticks import Hyperscan, Re2Set, expressions
+from kalguard._core import Conversation
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
-from kalguard.decision.model import PromptRequest, TextSlot
 
 Messages = list[dict[str, str]]
 CONVERSATION = "conversation of 55,000 characters"
@@ -87,9 +88,5 @@ def _found(firewall: PromptFirewall, messages: Messages) -> set[str]:
     return {finding[0] for finding in firewall.scanner.explain(segments)[1]} & expressions().keys()
 
 
-def _request(messages: Messages) -> PromptRequest:
-    slots = [
-        TextSlot(message=index, path=("content",), role=message["role"], text=message["content"])
-        for index, message in enumerate(messages)
-    ]
-    return PromptRequest(messages=[dict(message) for message in messages], slots=slots, metadata={})
+def _request(messages: Messages) -> Conversation:
+    return Conversation(msgspec.json.encode({"messages": messages}))

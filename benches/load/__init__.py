@@ -1,0 +1,1 @@
+"""What KalGuard carries, measured beside yardsticks and peers in one run: `make load`. See `benches/README.md`."""
