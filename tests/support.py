@@ -236,7 +236,13 @@ def _own_ports() -> Iterator[int]:
 
 
 def _is_free(port: int) -> bool:
+    """Whether nobody listens there.
+
+    A process that another thread has just forked holds the probe too, until it becomes its program: whoever listens
+    beside it can because both say that the address may be used again, and the probe does not listen.
+    """
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
