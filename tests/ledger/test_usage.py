@@ -145,7 +145,7 @@ def test_the_file_keeps_what_waits_for_the_next_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "ring_bytes", [pytest.param(4 * 1024 * 1024, id="with room"), pytest.param(20_000, id="which is often full")]
+    "ring_bytes", [pytest.param(64 * 1024 * 1024, id="with room"), pytest.param(20_000, id="which is often full")]
 )
 def test_writers_that_are_killed_anywhere_leave_nothing_that_was_not_added(tmp_path: Path, ring_bytes: int) -> None:
     held = buffer(tmp_path, ring_bytes)

@@ -1,5 +1,6 @@
 """From the start to the end of the service, with everything that can happen to its processes in between."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -132,6 +133,28 @@ def test_sigterm_needs_no_thread(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
         assert "draining" in server.log()
+
+
+def send_to_thread(process: int, thread: int, number: signal.Signals) -> None:
+    """Send a signal that this thread of a process takes, and no other."""
+    assert ctypes.CDLL(None, use_errno=True).tgkill(process, thread, number) == 0
+
+
+def threads_of(process: int) -> list[int]:
+    """All but the main one."""
+    return [int(name) for name in os.listdir(f"/proc/{process}/task") if int(name) != process]
+
+
+def test_it_is_all_the_same_which_thread_takes_a_signal(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        main, (worker,) = server.process.pid, workers_of(server)
+        send_to_thread(main, threads_of(main)[0], signal.SIGHUP)
+        until(lambda: worker not in workers_of(server) and len(workers_of(server)) == 1, 20.0)
+        (worker,) = workers_of(server)
+        send_to_thread(worker, threads_of(worker)[-1], signal.SIGTERM)
+        until(lambda: worker not in workers_of(server) and len(workers_of(server)) == 1, 20.0)
+        send_to_thread(main, threads_of(main)[0], signal.SIGTERM)
+        assert server.process.wait(20) == 0
 
 
 def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def variables(folder: Path, tools: object) -> dict[str, str]:
 
 
 def statuses(server: Server, body: object = GOOD_CALL, times: int = 24) -> set[int]:
-    """What several connections are answered: the workers take turns at accepting them."""
+    """What several connections are answered, so many that with two workers not all find the same one."""
     return {server.post(CHECK, body, agent()).status_code for _ in range(times)}
 
 
@@ -90,7 +90,7 @@ def test_the_operator_agrees_to_the_new_definition_or_to_the_old_one(tmp_path: P
                 )
             )
         (tmp_path / "tools.json").write_text("{}")
-        until(lambda: statuses(server, GOOD_CALL, 8) == {403})
+        until(lambda: statuses(server, GOOD_CALL) == {403})
 
 
 def test_a_tool_that_the_file_declares_later_is_the_operators(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_tool_that_the_file_declares_later_is_the_operators(tmp_path: Path) ->
         own = {"tools": [{"name": "mail.send", "argumentSchema": {"properties": {"to": {"const": "bob"}}}}]}
         (tmp_path / "tools.json").write_text(json.dumps(own))
         bob = {**GOOD_CALL, "arguments": {"to": "bob"}}
-        until(lambda: statuses(server, bob, 4) == {200})
+        until(lambda: statuses(server, bob) == {200})
         assert statuses(server, GOOD_CALL, 4) == {403}
         reply = server.post(REGISTER, TOOL, agent()).json()
         assert reply["reason"] == "tool is defined by the operator"

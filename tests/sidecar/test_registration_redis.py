@@ -75,7 +75,7 @@ def test_a_change_at_one_replica_stops_the_tool_at_the_other(replicas: list[Serv
     assert statuses(one, GOOD_CALL, 8) == {200}
     reply = register(other, CHANGED_TOOL)
     assert (reply.status_code, reply.json()["reason"]) == (403, CHANGED)
-    until(lambda: statuses(one, GOOD_CALL, 8) == {403}, 10.0)
+    until(lambda: statuses(one, GOOD_CALL) == {403}, 10.0)
     assert one.post(CHECK, GOOD_CALL, agent()).json()["reason"] == CHANGED
 
 
@@ -118,7 +118,7 @@ def test_a_redis_that_does_not_answer_holds_nobody_up(replicas: list[Server], re
     redis.go_on()
     until(lambda: one.post(CHECK, unknown, agent()).status_code == 403)
     until(lambda: register(one, OTHER_TOOL).status_code == 200)
-    until(lambda: statuses(one, OTHER_CALL, 8) == {200})  # each worker finds its way back for itself
+    until(lambda: statuses(one, OTHER_CALL) == {200})  # each worker finds its way back for itself
 
 
 def test_a_redis_that_comes_back_empty_has_no_tools(replicas: list[Server], redis: RedisServer) -> None:
@@ -127,7 +127,7 @@ def test_a_redis_that_comes_back_empty_has_no_tools(replicas: list[Server], redi
     assert statuses(one) == statuses(other) == {200}
     redis.kill()
     redis.start()
-    until(lambda: statuses(one, GOOD_CALL, 8) == {403} and statuses(other, GOOD_CALL, 8) == {403})
+    until(lambda: statuses(one, GOOD_CALL) == {403} and statuses(other, GOOD_CALL) == {403})
     until(lambda: register(other, CHANGED_TOOL).status_code == 200)
     assert statuses(one, {**GOOD_CALL, "arguments": {"x": 1}}) == {200}
 

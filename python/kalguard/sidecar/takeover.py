@@ -22,7 +22,24 @@ from kalguard.sidecar.serving import mark
 READY_SECONDS = 120.0
 AGAIN_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
+_SIGNAL_SECONDS = 0.5
 _log = logging.getLogger(__name__)
+
+
+class Interrupt(threading.Event):
+    """What the main thread waits for, in steps: whichever thread the system gave a signal to, it is seen to soon.
+
+    Python runs the handler of a signal in the main thread. But where another thread took the signal, nothing ends a
+    wait of the main one for a lock.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, or for so many seconds."""
+        if timeout is not None:
+            return super().wait(timeout)
+        while not super().wait(_SIGNAL_SECONDS):
+            pass
+        return True
 
 
 class TakeoverServer(MPServer):
@@ -30,6 +47,7 @@ class TakeoverServer(MPServer):
 
     def __init__(self, target: str, *, serving: Path, **options: Any) -> None:
         super().__init__(target, **options)
+        self.main_loop_interrupt = Interrupt()
         self._serving = serving
         self._again: threading.Timer | None = None
 
