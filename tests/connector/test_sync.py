@@ -331,7 +331,7 @@ def test_the_end_comes_in_time_whatever_cloud_does(stand_in: StandIn, sidecar: S
         stand_in.behaviour = behaviour
         started = time.monotonic()
         assert await sidecar.connector.finish(0.3) == 150
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 2.5
 
     asyncio.run(run())
     assert sidecar.counts() == (150, 0, 150, 0)

