@@ -17,6 +17,7 @@ from kalguard.decision.model import Check
 from kalguard.records.sinks import MemorySink
 from kalguard.sidecar import scrape
 from kalguard.sidecar.app import build
+from kalguard.sidecar.load import Load
 from kalguard.sidecar.metrics import CAUSES, Metrics
 from tests.support import (
     ALLOW_ALL,
@@ -179,14 +180,18 @@ def test_a_worker_that_ends_has_told_all_that_it_counted(tmp_path: Path) -> None
         assert scraped(server, "kalguard_audit_records_total", 'result="ok"') == 11
 
 
-def test_load_is_what_has_entered_and_not_left() -> None:
+def test_load_is_what_is_inside_when_it_is_told() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    metrics.entered()
-    metrics.entered()
-    metrics.left()
+    load = Load(checks=3, body_bytes=0, watcher=metrics)
+    metrics.follow(lambda: load.inside)
+    with load.check(), load.check():
+        with load.check():
+            pass
+        told(metrics)
+        assert value(registry, "kalguard_inflight_requests") == 2
     told(metrics)
-    assert value(registry, "kalguard_inflight_requests") == 1
+    assert value(registry, "kalguard_inflight_requests") == 0
 
 
 def test_files_are_told_as_they_are_in_force(tmp_path: Path) -> None:

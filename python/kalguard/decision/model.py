@@ -191,7 +191,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[LimitState, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.allowed and not self._is_cleared():
+        if self.code is None and not self._is_cleared():
             raise ValueError("an allowance needs an agent, a policy that allows, an inspection that passed and room")
 
     @property
@@ -209,7 +209,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exceeded(self) -> tuple[LimitState, ...]:
         """The limits that have no room for this check."""
-        return tuple([state for state in self.limits if state.exceeded]) if self.limits else ()
+        if self.code is None or not self.limits:  # nothing is allowed that a limit has no room for
+            return ()
+        return tuple([state for state in self.limits if state.exceeded])
 
     @property
     def agent_id(self) -> str | None:
@@ -233,7 +235,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sanitized_messages(self) -> bytes | None:
         """The messages to use instead of those sent, a JSON list, if the check allows and changed any."""
-        return self.inspection.sanitized_messages if self.allowed and self.inspection is not None else None
+        return None if self.code is not None or self.inspection is None else self.inspection.sanitized_messages
 
     def _is_cleared(self) -> bool:
         return (
@@ -241,6 +243,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             and self.evaluation is not None
             and self.evaluation.decision == "allow"
             and self.inspection is not None
-            and self.inspection.passed
-            and not self.exceeded
+            and not self.inspection.objection
+            and not any(state.exceeded for state in self.limits)
         )

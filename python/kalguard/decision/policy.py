@@ -64,6 +64,8 @@ def attributes_of(requested: dict[str, Any], granted: dict[str, Any], **built_in
     Values are text; booleans and whole numbers count as they are written in JSON. Any other value cannot meet a
     condition, but a token's still hides the request's of the same name. Nobody but us sets the built-in names.
     """
+    if not requested and not granted:
+        return built_in
     joined = {**requested, **granted}
     attributes = {key: text for key, value in joined.items() if (text := _as_text(value)) is not None}
     for name in _BUILT_IN:

@@ -133,7 +133,7 @@ def _event_id() -> str:
 
 
 def _type_of(verdict: Verdict) -> EventType:
-    if verdict.allowed:
+    if verdict.code is None:
         if verdict.check is Check.PROMPT:
             return "prompt_allowed" if verdict.sanitized_messages is None else "prompt_sanitized"
         return "tool_allowed" if verdict.check is Check.TOOL else "tool_registered"
@@ -178,8 +178,8 @@ def _metadata_of(verdict: Verdict) -> dict[str, Any]:
             "policyVersion": verdict.shadow.policy_version,
             "policyDigest": verdict.shadow.policy_digest,
         }
-    if verdict.exceeded:
-        metadata["exceededLimits"] = [state.name for state in verdict.exceeded]
+    if exceeded := verdict.exceeded:
+        metadata["exceededLimits"] = [state.name for state in exceeded]
     if verdict.inspection is not None:
         _add_inspection(verdict.inspection, metadata)
     if verdict.access is not None and verdict.access.arguments is not None:

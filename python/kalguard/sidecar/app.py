@@ -183,6 +183,7 @@ def build(
         clock=time.time,
     )
     load = Load(checks=settings.max_concurrent_checks, body_bytes=settings.max_buffered_bytes, watcher=metrics)
+    metrics.follow(lambda: load.inside)
     # Half of the time in which it has to end is for what has been sent already.
     hurry = partial(_hurry_at_the_end, load, settings.drain_seconds / 2, is_draining)
     work.append(Repeated("drain", partial(asyncio.sleep, DRAIN_LOOK_SECONDS), hurry))

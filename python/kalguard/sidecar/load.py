@@ -17,23 +17,18 @@ LOOK_SECONDS = 0.1  # how often it is seen who has been waited for long enough
 
 
 class LoadWatcher(Protocol):
-    """Is told how much there is to do."""
-
-    def entered(self) -> None:
-        """One check more is worked on."""
-
-    def left(self) -> None:
-        """One check less is."""
+    """Is told when there is too much to do."""
 
     def shed(self) -> None:
-        """One check was refused because there are too many."""
+        """One check was refused."""
 
 
 class Load:
-    """Bounds on what is done at once: `checks`, and `body_bytes` held for bodies."""
+    """Bounds on what is done at once: `checks`, and `body_bytes` held for bodies. `inside` is how many checks are."""
 
     def __init__(self, *, checks: int, body_bytes: int, watcher: LoadWatcher) -> None:
-        self._checks_left = checks
+        self.inside = 0
+        self.most_inside = checks
         self._bytes_left = body_bytes
         self._watcher = watcher
         self._place = _Place(self)
@@ -60,18 +55,10 @@ class Load:
             raise self._no_room()
         return BodyAllowance(self)
 
-    def take_place(self) -> None:
-        """Begin a check. Raises `Overloaded`."""
-        if self._checks_left <= 0:
-            self._watcher.shed()
-            raise Overloaded("too many checks at once")
-        self._checks_left -= 1
-        self._watcher.entered()
-
-    def leave_place(self) -> None:
-        """End a check."""
-        self._checks_left += 1
-        self._watcher.left()
+    def no_place(self) -> Overloaded:
+        """What a check ends in for which there is no place. Counts it."""
+        self._watcher.shed()
+        return Overloaded("too many checks at once")
 
     def take_bytes(self, count: int) -> None:
         """Count bytes that arrived. Raises `Overloaded`."""
@@ -91,14 +78,19 @@ class Load:
 class _Place:
     """The place of a check, for whoever enters: all that is known of one is how many there are."""
 
+    __slots__ = ("_load",)
+
     def __init__(self, load: Load) -> None:
         self._load = load
 
     def __enter__(self) -> None:
-        self._load.take_place()
+        load = self._load
+        if load.inside >= load.most_inside:
+            raise load.no_place()
+        load.inside += 1
 
     def __exit__(self, *_: object) -> None:
-        self._load.leave_place()
+        self._load.inside -= 1
 
 
 class BodyAllowance:

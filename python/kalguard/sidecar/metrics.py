@@ -8,6 +8,7 @@ Worker processes count into files of one folder (prometheus-client's multiproces
 import json
 import logging
 import platform
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 
@@ -58,7 +59,7 @@ class Metrics:
         histogram = partial(Histogram, registry=registry)
         self._modes = dict.fromkeys(Check, "enforce")
         self._sink = "file"
-        self._inside = 0
+        self._inside: Callable[[], int] = int
         self._waiting = 0
         self._policies: dict[str, tuple[str, str, str]] = {}
         self._told_policies: set[tuple[str, str, str]] = set()
@@ -152,6 +153,10 @@ class Metrics:
         for result in ("ok", "error"):
             self._records.show(sink, result)
 
+    def follow(self, inside: Callable[[], int]) -> None:
+        """From now on tell of as many checks that are being carried out as `inside` gives."""
+        self._inside = inside
+
     def checked(self, verdict: Verdict, seconds: float, *, cause: str | None = None) -> None:
         """Count one answered check. `cause`: of a failure (audit, overload), where the code does not say it."""
         check, code = verdict.check, verdict.code
@@ -171,20 +176,12 @@ class Metrics:
         for state in verdict.limits:
             self._limits[state.name, "exceeded" if state.exceeded else "ok"] += 1
 
-    def entered(self) -> None:
-        """Count one check that is begun; `left` has to follow, whatever comes of it."""
-        self._inside += 1
-
-    def left(self) -> None:
-        """Count one check that is at its end."""
-        self._inside -= 1
-
     async def tell(self) -> None:
         """Add to what is scraped whatever checks and the audit log counted since the last time, each thing once.
 
         Nobody scrapes as often as they count. To be called again and again, and once at the end.
         """
-        self._inflight.set(self._inside)
+        self._inflight.set(self._inside())
         self._queued.set(self._waiting)
         for tally in self._tallies:
             tally.tell()

@@ -27,22 +27,21 @@ class Answer(msgspec.Struct, frozen=True):
 
 def answer(verdict: Verdict) -> Answer:
     """Say how a check ended."""
-    denied = verdict.code is not None
+    code = verdict.code
     reply = Reply(
-        ok=verdict.code is None or verdict.code.is_decision,
-        allowed=verdict.allowed,
+        ok=code is None or code.is_decision,
+        allowed=code is None,
         decision=verdict.decision.value,
         message=verdict.reason,
-        reason=verdict.reason if denied else UNSET,
-        error_code=verdict.code if verdict.code is not None else UNSET,
+        reason=UNSET if code is None else verdict.reason,
+        error_code=UNSET if code is None else code,
         request_id=verdict.request_id,
         data=_data(verdict),
     )
     headers = _headers(verdict.request_id)
-    if verdict.limits or verdict.code is ErrorCode.UNAVAILABLE:
+    if verdict.limits or code is ErrorCode.UNAVAILABLE:
         headers += _limit_headers(verdict)
-    status = 200 if verdict.code is None else verdict.code.status
-    return Answer(status, headers, write_json(reply))
+    return Answer(200 if code is None else code.status, headers, write_json(reply))
 
 
 def refuse(code: ErrorCode, message: str, request_id: str, *extra: tuple[bytes, bytes]) -> Answer:
@@ -72,9 +71,9 @@ def _limit_headers(verdict: Verdict) -> list[tuple[bytes, bytes]]:
     """`ratelimit-policy` and `ratelimit` of draft-ietf-httpapi-ratelimit-headers, and `retry-after` on a refusal."""
     headers = []
     if verdict.limits:
-        policies = ", ".join(f'"{state.name}";q={state.quota};w={state.window_seconds}' for state in verdict.limits)
+        policies = ", ".join([f'"{state.name}";q={state.quota};w={state.window_seconds}' for state in verdict.limits])
         headers.append((b"ratelimit-policy", policies.encode()))
-        headers.append((b"ratelimit", ", ".join(_state(state) for state in verdict.limits).encode()))
+        headers.append((b"ratelimit", ", ".join([_state(state) for state in verdict.limits]).encode()))
     if verdict.exceeded:
         headers.append((b"retry-after", str(max(state.reset_seconds for state in verdict.exceeded)).encode()))
     elif verdict.code is ErrorCode.UNAVAILABLE:
@@ -89,14 +88,14 @@ def _state(state: LimitState) -> str:
 
 def _data(verdict: Verdict) -> ReplyData:
     risk = verdict.inspection.risk if verdict.inspection is not None else None
-    sanitized, found = verdict.sanitized_messages, verdict.findings
+    sanitized, found, exceeded = verdict.sanitized_messages, verdict.findings, verdict.exceeded
     return ReplyData(
-        allowed=verdict.allowed,
+        allowed=verdict.code is None,
         risk_score=UNSET if risk is None else risk.score,
         risk_level=UNSET if risk is None else risk.level,
         findings=UNSET if risk is None and not found else [_finding(one) for one in found[:MAX_FINDINGS]],
         sanitized_messages=UNSET if sanitized is None else msgspec.Raw(sanitized),  # type: ignore[arg-type]
         monitored=UNSET if risk is None or risk.monitored is None else risk.monitored,
-        remaining=0 if verdict.exceeded else UNSET,
-        reset_at=max(state.reset_at for state in verdict.exceeded) if verdict.exceeded else UNSET,
+        remaining=0 if exceeded else UNSET,
+        reset_at=max([state.reset_at for state in exceeded]) if exceeded else UNSET,
     )
