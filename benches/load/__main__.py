@@ -58,7 +58,7 @@ def _measure(folder: Path, given: argparse.Namespace) -> Results:
     if "paced" in given.only:
         results.paced = paced(_own(folder, "paced"), rounds=count, seconds=2 * seconds)
     if "mixed" in given.only:
-        results.mixed = mixed(_own(folder, "mixed"), rounds=count, seconds=3 * seconds)
+        results.mixed = mixed(_own(folder, "mixed"), rounds=count, seconds=5 * seconds)
     if "workers" in given.only:
         results.workers, results.limits = workers(_own(folder, "workers"), count=count, seconds=seconds)
     if "start" in given.only:
@@ -111,9 +111,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benches.load", description=__doc__)
     parser.add_argument("--only", type=_listed(PARTS), default=list(PARTS), help="parts, with commas between them")
     parser.add_argument(
-        "--seconds", type=int, default=3, help="of one measurement (paced: twice, mixed: three times that)"
+        "--seconds", type=int, default=1, help="of one measurement (paced: twice, mixed: five times that)"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the median counts")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each is measured; the median counts")
     parser.add_argument(
         "--bodies", type=_listed(known), default=list(known), help=f"of the throughput: {','.join(known)}"
     )

@@ -32,9 +32,13 @@ class Results(msgspec.Struct):
     configuration: list[Row] = []
 
 
-def ratio(one: float | None, other: float | None) -> float | None:
-    """One figure over another, where there are both."""
-    return None if one is None or not other else one / other
+def ratio(one: Row | PacedRow, other: Row | PacedRow, field: str) -> float | None:
+    """How a figure of one row stands to that of another: the median of the ratios of each round.
+
+    What was measured in one round was measured shortly one after the other, when the machine was as fast or as slow.
+    """
+    pairs = [(getattr(a, field), getattr(b, field)) for a, b in zip(one.samples, other.samples, strict=True)]
+    return None if any(a is None or not b for a, b in pairs) else median(a / b for a, b in pairs)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -82,8 +86,8 @@ def _throughput(rows: Sequence[Row]) -> str:
 def _ratios(one: Row, other: Row) -> tuple[str, str]:
     """How the rates of a row stand to those of another: a second, and a second of CPU."""
     return (
-        _number(ratio(one.median("rate"), other.median("rate")), ".2f"),
-        _number(ratio(one.median("per_cpu_second"), other.median("per_cpu_second")), ".2f"),
+        _number(ratio(one, other, "rate"), ".2f"),
+        _number(ratio(one, other, "per_cpu_second"), ".2f"),
     )
 
 
@@ -130,8 +134,8 @@ def _latency(title: str, rows: Sequence[PacedRow]) -> str:
                 f"{max(p99):.2f}",
                 f"{row.median('p999_ms'):.2f}",
                 f"{row.median('late_p99_ms'):.2f}",
-                _number(ratio(ours.median("p99_ms"), row.median("p99_ms")), ".2f"),
-                "-" if row is without else _number(ratio(row.median("p99_ms"), without.median("p99_ms")), ".2f"),
+                _number(ratio(ours, row, "p99_ms"), ".2f"),
+                "-" if row is without else _number(ratio(row, without, "p99_ms"), ".2f"),
             )
         )
     return f"{title}\n{table(headings, lines)}"
@@ -168,7 +172,7 @@ def _configuration(rows: Sequence[Row]) -> str:
             (
                 row.name,
                 _number(microseconds(row)),
-                _number(ratio(microseconds(row), microseconds(small)), ".2f"),
+                _number(ratio(small, row, "per_cpu_second"), ".2f"),
                 _number(row.median("rate")),
                 f"{row.spread:.0%}",
                 _number(row.median("p99_ms"), ".2f"),
@@ -227,15 +231,12 @@ _FIGURES = ("rate", "per_cpu_second", "p50_ms", "p99_ms", "p999_ms", "memory_mib
 
 
 def medians(results: Results) -> list[dict[str, Any]]:
-    """The medians of what was measured with wrk, with the ratio of the case's first row to each."""
+    """The medians of what was measured with wrk, with `ratio` of the case's first row to each."""
     found = []
     for part in ("throughput", "workers", "configuration"):
         for case, rows in by_case(getattr(results, part)).items():
             for row in rows:
                 figures = {name: row.median(name) for name in _FIGURES}
-                ratios = {
-                    f"first_to_this_{name}": ratio(rows[0].median(name), figures[name])
-                    for name in ("rate", "per_cpu_second")
-                }
+                ratios = {f"first_to_this_{name}": ratio(rows[0], row, name) for name in ("rate", "per_cpu_second")}
                 found.append({"part": part, "case": case, "name": row.name, "spread": row.spread, **figures, **ratios})
     return found
