@@ -160,3 +160,11 @@ fn as_many_texts_and_messages_as_a_body_can_hold_are_read() {
     let read = read(&format!("[{},{}]", texts.join(","), calls.join(","))).unwrap();
     assert_eq!((read.message_count(), read.segments().len()), (99_990, 9_990));
 }
+
+#[test]
+fn names_of_functions_are_no_texts_however_many_there_are() {
+    let calls = vec![r#"{"function":{"name":"f","arguments":"{}"}}"#; 5_000];
+    let bare = vec![r#"{"name":"f"}"#; 20_000];
+    let body = format!(r#"[{{"role":"assistant","tool_calls":[{},{}]}}]"#, calls.join(","), bare.join(","));
+    assert_eq!(read(&body).unwrap().segments().len(), 5_000);
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::json::{Fields, Value, read_object, written};
 use super::texts::{Finder, Slot, at};
 use super::{
-    BadRequest, CONTENT, LIST, LIST_OR_NULL, OBJECT, TEXT, TEXT_OR_NULL, metadata, optional, require, required,
+    BadRequest, CONTENT, LIST, LIST_OR_NULL, OBJECT, Place, TEXT, TEXT_OR_NULL, metadata, optional, require, required,
 };
 use crate::scanner::{Role, Segment};
 
@@ -31,7 +31,7 @@ impl Conversation {
     /// What is wrong with it, naming the field.
     pub fn read(body: &[u8]) -> Result<Self, BadRequest> {
         let body = read_object(body)?;
-        let Value::Array(messages) = required(&body, "messages", "", LIST)? else {
+        let Value::Array(messages) = required(&body, "messages", Place::Body, LIST)? else {
             return Err(BadRequest("`messages` must be a list".to_owned()));
         };
         if messages.is_empty() {
@@ -40,10 +40,10 @@ impl Conversation {
         let metadata = metadata(&body)?;
         let mut finder = Finder::new();
         for (index, message) in messages.iter().enumerate() {
-            let place = || format!("messages[{index}]");
-            require(message, OBJECT, place)?;
+            let place = Place::Message(index);
+            require(message, OBJECT, || place.to_string())?;
             let Value::Object(fields) = message else { continue };
-            let role = check_form(fields, &place)?;
+            let role = check_form(fields, place)?;
             finder.look_through(index, message, fields, role)?;
         }
         Ok(Self { slots: finder.slots, messages: Arc::clone(messages), metadata })
@@ -89,8 +89,7 @@ impl Conversation {
 }
 
 /// Refuse a message of another form than messages have. Gives who speaks.
-fn check_form(fields: &Fields, place: &impl Fn() -> String) -> Result<Role, BadRequest> {
-    let place = &place();
+fn check_form(fields: &Fields, place: Place) -> Result<Role, BadRequest> {
     let role = match required(fields, "role", place, TEXT)? {
         Value::Str(role) => Role::parse(role),
         _ => Role::User,

@@ -1,7 +1,7 @@
 //! A tool that an agent defines.
 
 use super::json::{Value, read_object, written};
-use super::{BadRequest, OBJECT, TEXT, TEXT_OR_NULL, optional, required};
+use super::{BadRequest, OBJECT, Place, TEXT, TEXT_OR_NULL, optional, required};
 
 /// The body of a registration, as it was said: whether the name, the description and the schema will do is seen later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +25,9 @@ impl Definition {
             Value::Str(text) => Some(text.clone().into_owned()),
             _ => None,
         };
-        let name = text(required(&body, "toolName", "", TEXT)?).unwrap_or_default();
-        let argument_schema = written(required(&body, "argumentSchema", "", OBJECT)?);
-        let description = optional(&body, "description", "", TEXT_OR_NULL)?.and_then(text);
+        let name = text(required(&body, "toolName", Place::Body, TEXT)?).unwrap_or_default();
+        let argument_schema = written(required(&body, "argumentSchema", Place::Body, OBJECT)?);
+        let description = optional(&body, "description", Place::Body, TEXT_OR_NULL)?.and_then(text);
         Ok(Self { name, argument_schema, description })
     }
 }

@@ -16,6 +16,7 @@ pub use json::MAX_DEPTH;
 pub use tool_call::{MAX_TOOL_NAME_LENGTH, ToolCall};
 
 use std::borrow::Cow;
+use std::fmt;
 
 use json::{Fields, field};
 pub(crate) use json::{Value, to_serde};
@@ -42,25 +43,49 @@ const OBJECT_OR_NULL: Expected = ("object | null", |value| matches!(value, Value
 const CONTENT: Expected =
     ("text | list | null", |value| matches!(value, Value::Str(_) | Value::Array(_) | Value::Null));
 
-/// The value of a field, if it is there. `place` names the object for messages; it is empty for the body itself.
+/// An object with fields of a form that we know, as messages call it.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Body,
+    Context,
+    Message(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body => Ok(()),
+            Self::Context => write!(out, "context"),
+            Self::Message(index) => write!(out, "messages[{index}]"),
+        }
+    }
+}
+
+/// The value of a field, if it is there.
 fn optional<'v>(
     fields: &'v Fields,
     name: &str,
-    place: &str,
+    place: Place,
     expected: Expected,
 ) -> Result<Option<&'v Value>, BadRequest> {
     let found = field(fields, name);
     if let Some(value) = found {
-        require(value, expected, || if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") })?;
+        require(value, expected, || match place {
+            Place::Body => name.to_owned(),
+            _ => format!("{place}.{name}"),
+        })?;
     }
     Ok(found)
 }
 
 /// The value of a field that must be there.
-fn required<'v>(fields: &'v Fields, name: &str, place: &str, expected: Expected) -> Result<&'v Value, BadRequest> {
+fn required<'v>(fields: &'v Fields, name: &str, place: Place, expected: Expected) -> Result<&'v Value, BadRequest> {
     optional(fields, name, place, expected)?.ok_or_else(|| {
         let missing = format!("object missing required field `{name}`");
-        BadRequest(if place.is_empty() { missing } else { format!("`{place}`: {missing}") })
+        BadRequest(match place {
+            Place::Body => missing,
+            _ => format!("`{place}`: {missing}"),
+        })
     })
 }
 
@@ -74,8 +99,10 @@ fn require(value: &Value, (expected, holds): Expected, place: impl Fn() -> Strin
 /// `context.metadata` as policies can ask for it: values that are text, and booleans and whole numbers as they are
 /// written in JSON. Any other value cannot meet a condition.
 fn metadata(body: &Fields) -> Result<Vec<(String, String)>, BadRequest> {
-    let Some(Value::Object(context)) = optional(body, "context", "", OBJECT_OR_NULL)? else { return Ok(Vec::new()) };
-    let Some(Value::Object(given)) = optional(context, "metadata", "context", OBJECT_OR_NULL)? else {
+    let Some(Value::Object(context)) = optional(body, "context", Place::Body, OBJECT_OR_NULL)? else {
+        return Ok(Vec::new());
+    };
+    let Some(Value::Object(given)) = optional(context, "metadata", Place::Context, OBJECT_OR_NULL)? else {
         return Ok(Vec::new());
     };
     if given.len() > MAX_METADATA {

@@ -33,6 +33,31 @@ const FIELDS_WITHOUT_TEXT: [&str; 19] = [
 /// What is in these is whatever a tool takes: there names like the ones above mean nothing, and may hold any text.
 const FIELDS_OF_TOOLS: [&str; 4] = ["arguments", "args", "input", "parameters"];
 
+/// What is known of a value, and so which of its texts are for nobody to read.
+#[derive(Clone, Copy)]
+enum Form {
+    /// A part: fields that name or encode something hold no text.
+    Part,
+    /// A call: nor is a text that is called `name` one; it is the function's.
+    Call,
+    /// Nothing is known: every text counts.
+    Free,
+}
+
+impl Form {
+    fn holds_text(self, name: &str, value: &Value) -> bool {
+        match self {
+            Self::Free => true,
+            Self::Call if name == "name" && matches!(value, Value::Str(_)) => false,
+            Self::Part | Self::Call => !FIELDS_WITHOUT_TEXT.contains(&name),
+        }
+    }
+
+    fn of_field(self, name: &str) -> Self {
+        if FIELDS_OF_TOOLS.contains(&name) { Self::Free } else { self }
+    }
+}
+
 /// Where a text stands: the index of its message, and in each object and list inside it the position of what leads on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Slot {
@@ -75,9 +100,7 @@ impl<'v> Finder<'v> {
             _ => finder.texts(content, role),
         })?;
         for name in FIELDS_WITH_TEXT {
-            let first = self.slots.len();
-            self.inside(fields, name, |finder, value| finder.strings(value, role, false))?;
-            self.forget_names_of_functions(first);
+            self.inside(fields, name, |finder, value| finder.strings(value, role, Form::Call))?;
         }
         Ok(())
     }
@@ -109,7 +132,7 @@ impl<'v> Finder<'v> {
 
     /// The texts of a content.
     fn texts(&mut self, content: &'v Value, role: Role) -> Found {
-        let Value::Array(items) = content else { return self.strings(content, role, true) };
+        let Value::Array(items) = content else { return self.strings(content, role, Form::Free) };
         let is_inner = self.path.len() > 1;
         items.iter().enumerate().try_for_each(|(position, part)| {
             self.step(position, |finder| match part {
@@ -136,8 +159,8 @@ impl<'v> Finder<'v> {
             self.step(position, |finder| match (&**name, value) {
                 ("content", _) => finder.texts(value, inner_role),
                 ("source", Value::Object(source)) => finder.texts_of_source(source, inner_role),
-                ("text", _) => finder.strings(value, role, false),
-                _ => finder.strings(value, inner_role, FIELDS_OF_TOOLS.contains(&&**name)),
+                ("text", _) => finder.strings(value, role, Form::Part),
+                _ => finder.strings(value, inner_role, Form::Part.of_field(name)),
             })?;
         }
         Ok(())
@@ -146,39 +169,27 @@ impl<'v> Finder<'v> {
     /// The texts of a document. One that is given as bytes or by its address has none that could be read.
     fn texts_of_source(&mut self, source: &'v Fields, role: Role) -> Found {
         if matches!(field(source, "type"), Some(Value::Str(kind)) if kind == "text") {
-            self.inside(source, "data", |finder, data| finder.strings(data, role, false))?;
+            self.inside(source, "data", |finder, data| finder.strings(data, role, Form::Part))?;
         }
         self.inside(source, "content", |finder, content| finder.texts(content, role))
     }
 
-    /// Every text in a value, at any depth, but for what names or encodes something. Of what `is_free`, of no form that we
-    /// know, every text.
-    fn strings(&mut self, value: &'v Value, role: Role, is_free: bool) -> Found {
+    /// Every text in a value, at any depth.
+    fn strings(&mut self, value: &'v Value, role: Role, form: Form) -> Found {
         match value {
             Value::Str(_) => self.take(role),
             Value::Array(items) => items
                 .iter()
                 .enumerate()
-                .try_for_each(|(position, item)| self.step(position, |finder| finder.strings(item, role, is_free))),
+                .try_for_each(|(position, item)| self.step(position, |finder| finder.strings(item, role, form))),
             Value::Object(fields) => fields.iter().enumerate().try_for_each(|(position, (name, value))| {
-                if !is_free && FIELDS_WITHOUT_TEXT.contains(&&**name) {
+                if !form.holds_text(name, value) {
                     return Ok(());
                 }
-                let is_free = is_free || FIELDS_OF_TOOLS.contains(&&**name);
-                self.step(position, |finder| finder.strings(value, role, is_free))
+                self.step(position, |finder| finder.strings(value, role, form.of_field(name)))
             }),
             _ => Ok(()),
         }
-    }
-
-    /// Of the texts from `first` on: what is called `name` outside of arguments is the function's.
-    fn forget_names_of_functions(&mut self, first: usize) {
-        let message = self.message.1;
-        let found = self.slots.split_off(first);
-        self.slots.extend(found.into_iter().filter(|slot| {
-            let names = names(message, &slot.path);
-            names.last() != Some(&Some("name")) || names.iter().flatten().any(|name| FIELDS_OF_TOOLS.contains(name))
-        }));
     }
 
     fn must_be_text(&self, name: &str) -> BadRequest {

@@ -1,7 +1,7 @@
 //! A tool call to be judged.
 
 use super::json::{Value, read_object};
-use super::{BadRequest, OBJECT, TEXT, metadata, optional, required};
+use super::{BadRequest, OBJECT, Place, TEXT, metadata, optional, required};
 use crate::arguments::Arguments;
 
 /// Characters of a tool's name.
@@ -27,14 +27,15 @@ impl ToolCall {
     /// What is wrong with it, naming the field.
     pub fn read(body: &[u8]) -> Result<Self, BadRequest> {
         let body = read_object(body)?;
-        let name = match required(&body, "toolName", "", TEXT)? {
+        let name = match required(&body, "toolName", Place::Body, TEXT)? {
             Value::Str(name) => name.clone().into_owned(),
             _ => String::new(),
         };
         if !(1..=MAX_TOOL_NAME_LENGTH).contains(&name.chars().count()) {
             return Err(BadRequest(format!("`toolName` must have 1 to {MAX_TOOL_NAME_LENGTH} characters")));
         }
-        let given = match (optional(&body, "arguments", "", OBJECT)?, optional(&body, "args", "", OBJECT)?) {
+        let [arguments, args] = ["arguments", "args"].map(|field| optional(&body, field, Place::Body, OBJECT));
+        let given = match (arguments?, args?) {
             (Some(_), Some(_)) => {
                 let both = "`arguments` and `args` are two names for one field: give one of them";
                 return Err(BadRequest(both.to_owned()));
