@@ -139,6 +139,19 @@ def test_it_serves_with_every_door_closed(docker: Engine, image: str, folder: Pa
     assert (folder / "audit/audit.log").stat().st_mode & 0o777 == 0o600
 
 
+def test_it_confines_itself_inside_of_its_profile(docker: Engine, image: str, folder: Path) -> None:
+    harden = ["--env", "KALGUARD_HARDEN=true"]
+    with container(docker, image, *mounts(folder), *seccomp_profile(folder), *harden) as name:
+        wait_until_it_answers(docker)
+        assert post(docker.inside, f"{URL}/v1/prompt/check", GOOD_PROMPT, token())[0] == 200
+        assert post(docker.inside, f"{URL}/v1/prompt/check", ATTACK, token())[0] == 403
+        status = Path(f"/proc/{state(docker, name)['Pid']}/status").read_text()
+        assert "\nSeccomp_filters:\t3\n" in status  # the container's, and two of its own
+        print(next(line for line in docker.attempt("logs", name).stderr.splitlines() if "hardened" in line))
+        docker("stop", "--time", "30", name)
+        assert state(docker, name)["ExitCode"] == 0
+
+
 def assert_confined(docker: Engine, name: str) -> None:
     """What the kernel says of the main process."""
     status = Path(f"/proc/{state(docker, name)['Pid']}/status").read_text()
