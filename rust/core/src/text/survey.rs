@@ -105,7 +105,11 @@ impl Survey {
                 surveyor.word(bytes.get(start..at - 1).unwrap_or_default(), start, hash);
             }
             (word, foreign) = (None, false);
-            surveyor.other(byte, at - 1);
+            if matches!(byte, b' ' | b'\n') {
+                surveyor.space(byte, at - 1);
+            } else {
+                surveyor.other(byte, at - 1);
+            }
         }
         surveyor.finish()
     }

@@ -183,10 +183,13 @@ impl<'a> Surveyor<'a> {
     #[inline]
     fn known(&mut self, length: usize) {
         self.known_words += 1;
-        self.unknown = self.unknown.saturating_sub(1);
-        self.odd = self.odd.saturating_sub(length);
-        self.mirrored = self.mirrored.saturating_sub(1);
-        self.cuts = self.cuts.saturating_sub(1);
+        // Mostly there is nothing to be taken from.
+        if self.unknown | self.odd | self.mirrored | self.cuts != 0 {
+            self.unknown = self.unknown.saturating_sub(1);
+            self.odd = self.odd.saturating_sub(length);
+            self.mirrored = self.mirrored.saturating_sub(1);
+            self.cuts = self.cuts.saturating_sub(1);
+        }
     }
 
     #[inline]
@@ -233,13 +236,24 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Anything but a letter. Not inlined: everything that is counted would be moved between registers and the stack at
-    /// each byte.
+    /// White space. Not inlined: everything that is counted would be moved between registers and the stack at each byte.
+    #[inline(never)]
+    pub(super) fn space(&mut self, byte: u8, at: usize) {
+        self.end_run(at);
+        self.end_group();
+        self.end_token();
+        self.joint = match self.joint {
+            Joint::Sign if byte == b'\n' => Joint::Sign,
+            Joint::None | Joint::Sign => Joint::None,
+            quoted => quoted,
+        };
+    }
+
+    /// Anything but letters and white space. Not inlined, as [`Surveyor::space`].
     #[inline(never)]
     pub(super) fn other(&mut self, byte: u8, at: usize) {
         if !matches!(byte, b'0'..=b'9' | b'+' | b'/' | b'-' | b'_') {
-            self.seen.run |= at - self.run_start >= ENCODED_MIN;
-            self.run_start = at + 1;
+            self.end_run(at);
         }
         if byte.is_ascii_digit() {
             self.group |= DIGITS;
@@ -250,15 +264,6 @@ impl<'a> Surveyor<'a> {
             return;
         }
         self.end_group();
-        if matches!(byte, b' ' | b'\n') {
-            self.end_token();
-            self.joint = match self.joint {
-                Joint::Sign if byte == b'\n' => Joint::Sign,
-                Joint::None | Joint::Sign => Joint::None,
-                quoted => quoted,
-            };
-            return;
-        }
         self.shown += 1;
         self.joint = match (self.joint, byte) {
             (Joint::Quote, b'+' | b'.' | b'&' | b'|') => Joint::Concatenation,
@@ -278,6 +283,13 @@ impl<'a> Surveyor<'a> {
             usize::from(byte.is_ascii() && !matches!(byte, b'.' | b',' | b'\'' | b'"' | b'-' | b'!' | b'(' | b')'));
     }
 
+    #[inline]
+    fn end_run(&mut self, at: usize) {
+        self.seen.run |= at - self.run_start >= ENCODED_MIN;
+        self.run_start = at + 1;
+    }
+
+    #[inline]
     fn end_group(&mut self) {
         let group = std::mem::take(&mut self.group);
         if group & WORDS != 0 {
@@ -290,6 +302,7 @@ impl<'a> Surveyor<'a> {
         }
     }
 
+    #[inline]
     fn end_token(&mut self) {
         let token = std::mem::take(&mut self.token);
         self.leet += usize::from(token & (WORDS | HEX) != 0 && token & DIGITS != 0);
