@@ -180,14 +180,14 @@ impl Lexicon {
 
     /// The place of a word in the list: the lower, the commoner.
     pub(super) fn place(&self, letters: &[u8]) -> Option<u16> {
-        match letters.len() {
-            ..=LONGEST => {
-                let (place, length) = self.dictionary.find(letters)?;
-                u16::try_from(place).ok().filter(|_| length == letters.len())
-            }
-            ..=WORD_MAX => self.places.get(&hash(letters.iter().copied())).copied(),
-            _ => None,
+        if letters.len() <= LONGEST {
+            let (place, length) = self.dictionary.find(letters)?;
+            return u16::try_from(place).ok().filter(|_| length == letters.len());
         }
+        if letters.len() > WORD_MAX {
+            return None;
+        }
+        self.places.get(&hash(letters.iter().copied())).copied()
     }
 
     /// The letter that a word of the spelling alphabet stands for.
