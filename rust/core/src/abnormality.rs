@@ -83,7 +83,7 @@ fn repeats<T: PartialEq>(items: impl Iterator<Item = T>, times: usize) -> bool {
 
 /// Whether there may be a long token: it fills one of the chunks.
 fn may_hold_long_token(bytes: &[u8]) -> bool {
-    let is_full = |chunk: &[u8]| !chunk.iter().fold(false, |any, byte| any | byte.is_ascii_whitespace());
+    let is_full = |chunk: &[u8]| !chunk.iter().any(u8::is_ascii_whitespace);
     bytes.chunks_exact(LONG_TOKEN / 2).any(is_full)
 }
 

@@ -21,7 +21,7 @@ use crate::text::disguise::disguises;
 use crate::text::fold::fold;
 use crate::text::known::KnownWords;
 use crate::text::splice::unspace;
-use crate::text::survey::Survey;
+use crate::text::survey::{Survey, holds_words};
 use crate::text::{Span, View, align, tag_runs};
 
 /// What finding something only in a disguised or decoded reading says on its own.
@@ -141,14 +141,13 @@ impl Detector {
         let seen = if depth == 0 { &mut found.plain } else { &mut found.disguised };
         let words = KnownWords::of(folded.text());
         self.read(folded.text(), &words, seen, |span| lead_back(trail, folded.origin(span)));
-        let survey = Survey::with(folded.text(), &words);
+        let survey = (depth < MAX_DEPTH).then(|| Survey::with(folded.text(), &words));
+        let holds_words = || survey.as_ref().map_or_else(|| holds_words(folded.text(), &words), |survey| survey.words);
         // The learned scorer was not taught to tell noise from words, and a wrong reading is noise.
-        if depth == 0 || survey.words {
+        if depth == 0 || holds_words() {
             self.learn(folded.text(), &words, found, |span| lead_back(trail, folded.origin(span)));
         }
-        if depth == MAX_DEPTH {
-            return;
-        }
+        let Some(survey) = survey else { return };
         let joined = survey.spaced.then(|| unspace(text)).flatten();
         if let Some(joined) = &joined {
             let lower = fold(joined.text());
@@ -217,6 +216,9 @@ impl Detector {
 
     fn report(&self, text: &str, found: &Found, tool: bool) -> Vec<Detection<'_>> {
         let mut detections = Vec::new();
+        if found.is_nothing() {
+            return detections;
+        }
         let mut hidden: Vec<Span> = Vec::new();
         let touched: BTreeSet<usize> = found.plain.0.keys().chain(found.disguised.0.keys()).copied().collect();
         for index in touched {
@@ -337,6 +339,12 @@ struct Found {
     tags: Vec<Span>,
     /// Bytes of further readings that may still be read.
     budget: usize,
+}
+
+impl Found {
+    fn is_nothing(&self) -> bool {
+        self.plain.0.is_empty() && self.disguised.0.is_empty() && self.learned.is_none() && self.tags.is_empty()
+    }
 }
 
 /// Whether `span` touches any of `spans`.

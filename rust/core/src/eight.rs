@@ -1,4 +1,9 @@
-//! Text eight bytes at a time: all eight are compared at once, the highest bit of each telling the outcome.
+//! Text many bytes at a time: eight are compared at once, the highest bit of each telling the outcome.
+
+/// Whether all bytes are ASCII, without a branch for each of a few of them.
+pub(crate) fn is_ascii(text: &str) -> bool {
+    text.bytes().fold(0, |any, byte| any | byte).is_ascii()
+}
 
 /// Eight bytes from `start` on, zeros after the last.
 #[inline]
@@ -62,6 +67,15 @@ mod tests {
                 assert_eq!(run(u64::from_le_bytes([byte; 8])), expected, "{byte}");
                 assert_eq!(run(u64::from_le_bytes([b'z', b'a', byte, 0xFF, 0, 0, 0, 0])), 2 + expected / 8, "{byte}");
             }
+        }
+    }
+
+    #[test]
+    fn one_other_character_is_not_ascii() {
+        let plain = "abcdefghij".repeat(7);
+        for at in 0..=plain.len() {
+            let (before, after) = plain.split_at(at);
+            assert!(is_ascii(before) && !is_ascii(&format!("{before}é{after}")));
         }
     }
 

@@ -17,7 +17,7 @@ use crate::text::Span;
 const PLACES: usize = 4;
 const GROUPS: usize = 16;
 /// Bytes that are gone by together: hardly any of them ends a whole beginning.
-const CHUNK: usize = 4;
+const CHUNK: usize = 8;
 /// The bits of the first place, and where those of the last begin.
 const FIRST: u64 = (1 << GROUPS) - 1;
 const LAST: usize = GROUPS * (PLACES - 1);
@@ -57,9 +57,9 @@ impl Needles {
     #[inline]
     pub(crate) fn find(&self, text: &str, mut found: impl FnMut(usize, Span)) {
         let mut waiting = Waiting::default();
-        let (mut begun, mut at) = (0, 0);
+        let mut begun = 0;
         let (chunks, rest) = text.as_bytes().as_chunks::<CHUNK>();
-        for chunk in chunks {
+        for (index, chunk) in chunks.iter().enumerate() {
             let before = begun;
             let mut any = 0;
             for &byte in chunk {
@@ -67,11 +67,10 @@ impl Needles {
                 any |= begun;
             }
             if any >> LAST != 0 {
-                self.look_again(before, text, at, chunk, &mut waiting, &mut found);
+                self.look_again(before, text, index * CHUNK, chunk, &mut waiting, &mut found);
             }
-            at += CHUNK;
         }
-        self.look_again(begun, text, at, rest, &mut waiting, &mut found);
+        self.look_again(begun, text, chunks.len() * CHUNK, rest, &mut waiting, &mut found);
         begun = rest.iter().fold(begun, |begun, &byte| self.go_by(begun, byte));
         for end in text.len() + 1..text.len() + PLACES {
             begun = begun << GROUPS & self.may_end;
@@ -117,10 +116,12 @@ impl Needles {
                 break;
             }
             if self.automaton.is_match(state) {
-                let needles = (0..self.automaton.match_len(state)).map(|at| self.automaton.match_pattern(state, at));
-                // Needles that others end with are found where they begin.
-                let whole = needles.filter(|&needle| self.automaton.pattern_len(needle) == end - start);
-                waiting.0.extend(whole.map(|needle| (end, start, needle.as_usize())));
+                for needle in (0..self.automaton.match_len(state)).map(|at| self.automaton.match_pattern(state, at)) {
+                    // Needles that others end with are found where they begin.
+                    if self.automaton.pattern_len(needle) == end - start {
+                        waiting.0.push((end, start, needle.as_usize()));
+                    }
+                }
             }
         }
     }

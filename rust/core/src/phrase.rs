@@ -108,9 +108,8 @@ impl Phrases {
             Reading::Words => self.find_words(folded, &KnownWords::of(folded), found),
             Reading::Joined => {
                 let mut progress = Progress::new(self.steps);
-                each_match(&self.joined, folded, |word, place| {
-                    progress.advance(&self.joined_uses, word, &place, |_| true, &mut found);
-                });
+                let mut pass = progress.pass(&self.joined_uses);
+                each_match(&self.joined, folded, |word, place| pass.advance(word, &place, |_| true, &mut found));
             }
         }
     }
@@ -118,13 +117,13 @@ impl Phrases {
     /// As [`Phrases::find`] among words, in a text whose known ones were looked up before.
     pub(crate) fn find_words(&self, folded: &str, words: &KnownWords, mut found: impl FnMut(Hit)) {
         let mut progress = Progress::new(self.steps);
-        self.alone.find(folded, words, |word, place| {
-            progress.advance(&self.alone_uses, word, &place, |_| true, &mut found);
-        });
+        let mut pass = progress.pass(&self.alone_uses);
+        self.alone.find(folded, words, |word, place| pass.advance(word, &place, |_| true, &mut found));
+        let mut pass = progress.pass(&self.within_uses);
         self.within.find(folded, |word, place| {
             let (opens, closes) = (is_edge(folded, place.start), is_edge(folded, place.end));
             let stands = |used: &Use| (opens || used.open_start) && (closes || used.open_end);
-            progress.advance(&self.within_uses, word, &place, stands, &mut found);
+            pass.advance(word, &place, stands, &mut found);
         });
     }
 }

@@ -29,7 +29,8 @@ const UNIT_MAX_WORDS: u32 = 24;
 const WORD_LETTERS: u32 = 24;
 
 /// Numbers among concepts that are none: marks from here on, something between two, two of one unit in any order.
-const MARK: u8 = 0xF0;
+pub(super) const MARK: u8 = 0xF0;
+pub(super) const MARKS: u8 = 8;
 const SKIPPED: u8 = 0xFE;
 const TOGETHER: u8 = 0xFD;
 
@@ -50,11 +51,44 @@ pub trait Sink {
     }
     /// The current unit is complete; it is `text[start..end]`.
     fn unit(&mut self, start: usize, end: usize);
-    /// Take in all n-grams of the characters of a word of the lexicon at once, if they are known. Otherwise each of
-    /// them is a feature.
+    /// Take in a word of the lexicon and all n-grams of its characters at once, if they are known. Otherwise each of them
+    /// is a feature.
     fn word(&mut self, _place: usize) -> Option<Word> {
         None
     }
+    /// A concept, and what was meant before it, newest first.
+    #[inline]
+    fn concept(&mut self, concept: u8, meant: [u8; 3]) {
+        self.features(&concept_features(concept, meant), CONCEPT_TIMES);
+    }
+    /// Two concepts of one unit.
+    #[inline]
+    fn together(&mut self, one: u8, other: u8) {
+        self.feature(together_feature(one, other));
+    }
+}
+
+/// They count twice: what many words share is known better than what one says.
+pub(super) const CONCEPT_TIMES: u8 = 2;
+
+/// The features of a concept: alone, in order with each of those before whatever stands between, and with both of the
+/// last two.
+#[inline]
+pub(super) fn concept_features(concept: u8, [last, before, first]: [u8; 3]) -> [u32; 5] {
+    let hashes = [
+        meaning(&[concept]),
+        meaning(&[last, concept]),
+        meaning(&[before, SKIPPED, concept]),
+        meaning(&[first, SKIPPED, SKIPPED, concept]),
+        meaning(&[before, last, concept]),
+    ];
+    hashes.map(feature)
+}
+
+/// The feature of two concepts of one unit.
+#[inline]
+pub(super) fn together_feature(one: u8, other: u8) -> u32 {
+    feature(meaning(&[one, other, TOGETHER]))
 }
 
 /// What a word is where others stand beside it.
@@ -73,18 +107,24 @@ pub fn extract(folded: &str, sink: &mut impl Sink) {
 pub(super) fn extract_known(folded: &str, words: &KnownWords, sink: &mut impl Sink) {
     let mut reader = Reader::new(sink);
     let (mut words, mut at) = (words.cursor(), 0);
-    while let Some(rest) = folded.get(at..) {
-        let Some(&byte) = rest.as_bytes().first() else { break };
+    let bytes = folded.as_bytes();
+    while let Some(&byte) = bytes.get(at) {
         if byte.is_ascii_lowercase()
             && reader.letters == 0
             && let Some((place, length)) = words.at(at)
-            && reader.known_word(rest.as_bytes().get(length), place)
+            && reader.known_word(bytes.get(at + length), place)
         {
             at += length;
-        } else if let Some(c) = rest.chars().next() {
-            reader.read(c, at);
-            at += c.len_utf8();
+            continue;
         }
+        let c = if byte.is_ascii() {
+            Some(char::from(byte))
+        } else {
+            folded.get(at..).and_then(|rest| rest.chars().next())
+        };
+        let Some(c) = c else { break };
+        reader.read(c, at);
+        at += c.len_utf8();
     }
     reader.end_word();
     reader.end_signs();
@@ -93,11 +133,12 @@ pub(super) fn extract_known(folded: &str, words: &KnownWords, sink: &mut impl Si
     }
 }
 
-/// Give `sink` the n-grams of the characters of a folded word, as if it stood alone.
+/// Give `sink` a folded word and the n-grams of its characters, as if it stood alone.
 pub(super) fn spell(word: &str, sink: &mut impl Sink) -> Word {
     let mut reader = Reader::new(sink);
     word.bytes().for_each(|letter| reader.letter(u64::from(letter)));
     reader.push(BORDER);
+    reader.link(reader.word);
     Word { hash: reader.word, concept: reader.concept() }
 }
 struct Reader<'a, S> {
@@ -162,12 +203,12 @@ impl<'a, S: Sink> Reader<'a, S> {
     #[inline]
     fn read(&mut self, c: char, at: usize) {
         match c {
-            'a'..='z' => self.letter(c as u64),
-            '0'..='9' => self.letter(u64::from(b'0')),
             ' ' => {
                 self.end_word();
                 self.end_signs();
             }
+            'a'..='z' => self.letter(c as u64),
+            '0'..='9' => self.letter(u64::from(b'0')),
             '.' | '!' | '?' | '\n' | ':' | '"' | '\'' => self.mark(c, at),
             _ if c.is_ascii() => self.sign(c),
             _ if stands_alone(c) => {
@@ -223,6 +264,7 @@ impl<'a, S: Sink> Reader<'a, S> {
         }
         self.push(BORDER);
         self.letters = 0;
+        self.link(self.word);
         self.count_word(Word { hash: self.word, concept: self.concept() });
     }
 
@@ -234,6 +276,7 @@ impl<'a, S: Sink> Reader<'a, S> {
         hashes.map(|hash| self.concepts.get(hash)).find(|&concept| concept != 0).unwrap_or_default()
     }
 
+    /// Take in a word whose own features are taken.
     #[inline]
     fn count_word(&mut self, word: Word) {
         self.words += 1;
@@ -252,44 +295,44 @@ impl<'a, S: Sink> Reader<'a, S> {
         let hashes = [three(before, last, self.word), two(last, self.word), self.word];
         let mut known = hashes.into_iter().skip(3 - self.alone as usize).map(|hash| self.concepts.get(hash));
         let concept = known.find(|&concept| concept != 0).unwrap_or_default();
+        self.link(self.word);
         self.chain_on(self.word);
         self.mean(concept, self.word);
     }
 
-    /// Features of concepts: alone, in order with those before whatever stands between, and each with the words
-    /// beside it.
+    /// Features of concepts: each with the words beside it, alone and in order with those before.
     #[inline]
     fn mean(&mut self, concept: u8, word: u64) {
-        let [last, before, first] = self.meant;
+        let [last, ..] = self.meant;
         if last != 0 {
             self.emit(meaning(&[last]).wrapping_add(word).wrapping_mul(MIX_D));
         }
-        if concept == 0 {
-            return;
+        if concept != 0 {
+            self.add_concept(concept);
         }
+    }
+
+    /// Not inlined: few words have a concept.
+    #[inline(never)]
+    fn add_concept(&mut self, concept: u8) {
+        let [last, before, _] = self.meant;
         self.present |= 1 << (concept & 63);
-        // They count twice: what many words share is known better than what one says.
-        let hashes = [
-            meaning(&[concept]),
-            meaning(&[last, concept]),
-            meaning(&[before, SKIPPED, concept]),
-            meaning(&[first, SKIPPED, SKIPPED, concept]),
-            meaning(&[before, last, concept]),
-        ];
-        self.sink.features(&hashes.map(feature), 2);
+        self.sink.concept(concept, self.meant);
         self.meant = [concept, last, before];
+    }
+
+    /// A word, or what stands like one, alone.
+    #[inline]
+    fn link(&mut self, word: u64) {
+        self.emit(word.wrapping_mul(MIX_C));
     }
 
     /// Add a word, or what stands like one, to the chain.
     #[inline]
     fn chain_on(&mut self, word: u64) {
         let [last, before] = self.chain;
-        let hashes = [
-            word.wrapping_mul(MIX_C),
-            two(last, word),
-            three(before, last, word),
-            before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B),
-        ];
+        let hashes =
+            [two(last, word), three(before, last, word), before.rotate_left(41).wrapping_add(word).wrapping_mul(MIX_B)];
         self.sink.features(&hashes.map(feature), 1);
         self.chain = [word, last];
     }
@@ -308,10 +351,11 @@ impl<'a, S: Sink> Reader<'a, S> {
         };
         let hash = u64::from(kind).wrapping_mul(MIX_A) ^ MIX_B;
         if self.chain.first() != Some(&hash) {
+            self.link(hash);
             self.chain_on(hash);
             self.alone = 0;
             let [last, before, _] = self.meant;
-            let mark = MARK + (kind as u32 % 8) as u8;
+            let mark = MARK + kind as u8 % MARKS;
             if last != mark {
                 self.meant = [mark, last, before];
             }
@@ -327,10 +371,15 @@ impl<'a, S: Sink> Reader<'a, S> {
         self.emit(u64::from(c).wrapping_mul(MIX_D) ^ MIX_C);
     }
 
+    #[inline]
     fn end_signs(&mut self) {
-        if self.signs == 0 {
-            return;
+        if self.signs != 0 {
+            self.emit_signs();
         }
+    }
+
+    #[inline(never)]
+    fn emit_signs(&mut self) {
         let [last, _] = self.chain;
         self.emit(self.signs.wrapping_mul(MIX_A));
         self.emit(last.rotate_left(11).wrapping_add(self.signs).wrapping_mul(MIX_B));
@@ -347,7 +396,7 @@ impl<'a, S: Sink> Reader<'a, S> {
             while others != 0 {
                 let other = others.trailing_zeros() as u8;
                 others &= others - 1;
-                self.emit(meaning(&[one, other, TOGETHER]));
+                self.sink.together(one, other);
             }
         }
         self.present = 0;

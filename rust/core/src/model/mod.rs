@@ -11,6 +11,7 @@ mod concepts;
 pub mod features;
 mod file;
 mod hashes;
+mod meanings;
 mod notation;
 
 pub use file::MAGIC;
@@ -22,7 +23,8 @@ use crate::error::CompileError;
 use crate::text::Span;
 use crate::text::known::KnownWords;
 use crate::text::lexicon::lexicon;
-use features::{Sink, Word, extract_known, spell};
+use features::{CONCEPT_TIMES, Sink, Word, concept_features, extract_known, spell};
+use meanings::Meanings;
 
 /// Windows of this many units are scored, and the whole text.
 pub const WINDOWS: [usize; 5] = [1, 2, 3, 5, 8];
@@ -79,14 +81,16 @@ struct Scorer {
     table: Table,
     /// The words of the lexicon, by their places.
     words: Vec<Known>,
+    meanings: Meanings,
 }
 
-/// What the n-grams of a word's characters sum up to, how many they are, and what else there is to a word.
+/// What a word and the n-grams of its characters sum up to, how many they are, and what else there is to a word.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Known {
+    hash: u64,
     sum: i16,
-    features: u16,
-    word: Word,
+    features: u8,
+    concept: u8,
 }
 
 /// Features of a unit: what they sum up to, how many they are, where the unit is.
@@ -103,20 +107,37 @@ struct Summing<'a> {
     weights: &'a [i8],
     shift: u32,
     words: &'a [Known],
+    meanings: &'a Meanings,
     sum: i64,
     features: u64,
     units: Vec<Unit>,
 }
 
 impl<'a> Summing<'a> {
-    fn new(table: &'a Table, words: &'a [Known], units: usize) -> Self {
+    fn new(table: &'a Table, words: &'a [Known], meanings: &'a Meanings, units: usize) -> Self {
         let (sum, features, units) = (0, 0, Vec::with_capacity(units));
-        Self { weights: &table.weights, shift: 32 - u32::from(table.bits), words, sum, features, units }
+        Self { weights: &table.weights, shift: table.shift(), words, meanings, sum, features, units }
     }
 
     #[inline]
     fn weight(&self, hash: u32) -> i64 {
-        i64::from(self.weights.get((hash >> self.shift) as usize).copied().unwrap_or_default())
+        i64::from(weight(self.weights, self.shift, hash))
+    }
+}
+
+#[inline]
+fn weight(weights: &[i8], shift: u32, hash: u32) -> i8 {
+    weights.get(hash.wrapping_shr(shift) as usize).copied().unwrap_or_default()
+}
+
+impl Table {
+    /// A feature's place among the weights is the upper bits of its hash.
+    fn shift(&self) -> u32 {
+        32 - u32::from(self.bits)
+    }
+
+    fn weight(&self, hash: u32) -> i8 {
+        weight(&self.weights, self.shift(), hash)
     }
 }
 
@@ -144,26 +165,41 @@ impl Sink for Summing<'_> {
         let known = self.words.get(place)?;
         self.sum += i64::from(known.sum);
         self.features += u64::from(known.features);
-        Some(known.word)
+        Some(Word { hash: known.hash, concept: known.concept })
+    }
+
+    #[inline]
+    fn concept(&mut self, concept: u8, meant: [u8; 3]) {
+        let [pairs @ .., both] = concept_features(concept, meant);
+        let sum = self.meanings.concept(concept, meant) + self.weight(both);
+        self.sum += sum * i64::from(CONCEPT_TIMES);
+        self.features += (pairs.len() as u64 + 1) * u64::from(CONCEPT_TIMES);
+    }
+
+    #[inline]
+    fn together(&mut self, one: u8, other: u8) {
+        self.sum += self.meanings.together(one, other);
+        self.features += 1;
     }
 }
 
 impl Scorer {
     fn new(table: Table) -> Self {
+        let meanings = Meanings::of(&table);
         let known = |word: &&str| {
-            let mut summing = Summing::new(&table, &[], 0);
-            let word = spell(word, &mut summing);
+            let mut summing = Summing::new(&table, &[], &meanings, 0);
+            let Word { hash, concept } = spell(word, &mut summing);
             // A word has three n-grams a letter at the most: both numbers are small.
-            Known { sum: summing.sum as i16, features: summing.features as u16, word }
+            Known { hash, sum: summing.sum as i16, features: summing.features as u8, concept }
         };
         let words = lexicon().words.iter().map(known).collect();
-        Self { table, words }
+        Self { table, words, meanings }
     }
 
     /// The highest raw score of any window, and the window. `None` for a text without words.
     fn raw(&self, folded: &str, words: &KnownWords) -> Option<(f32, Span)> {
         let table = &self.table;
-        let mut summing = Summing::new(table, &self.words, folded.len() / 64 + 1);
+        let mut summing = Summing::new(table, &self.words, &self.meanings, folded.len() / 64 + 1);
         extract_known(folded, words, &mut summing);
         let units = summing.units;
         let toll = (units.len().max(1) as f32).log2() * table.toll;

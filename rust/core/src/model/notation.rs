@@ -21,41 +21,6 @@ const FIELDS: u32 = 4;
 /// Tags and lines of a table.
 const SOME: u32 = 2;
 
-/// Names that stay, since they speak to somebody or give orders.
-const ADDRESSEES: [&str; 32] = [
-    "admin",
-    "administrator",
-    "agent",
-    "ai",
-    "assistant",
-    "attention",
-    "bot",
-    "chatbot",
-    "claude",
-    "command",
-    "copilot",
-    "developer",
-    "directive",
-    "gpt",
-    "human",
-    "important",
-    "inst",
-    "instruction",
-    "instructions",
-    "llm",
-    "model",
-    "new_instructions",
-    "operator",
-    "override",
-    "prompt",
-    "root",
-    "sudo",
-    "sys",
-    "system",
-    "system_prompt",
-    "user",
-    "warning",
-];
 /// Tags within a sentence.
 const INLINE: [&str; 16] =
     ["a", "abbr", "b", "code", "em", "font", "i", "mark", "s", "small", "span", "strong", "sub", "sup", "u", "wbr"];
@@ -88,7 +53,8 @@ impl Seen {
         let mut seen = Self::default();
         seen.line(bytes, 0);
         let mut word = 0;
-        for (at, &byte) in bytes.iter().enumerate() {
+        let mut at = name_run(bytes, 0);
+        while let Some(&byte) = bytes.get(at) {
             let (before, after) = (at.checked_sub(1).and_then(|before| bytes.get(before)), bytes.get(at + 1));
             match byte {
                 b'\n' => seen.line(bytes, at + 1),
@@ -98,9 +64,8 @@ impl Seen {
                 b'=' => seen.fields += u32::from(is_field(bytes, word, at)),
                 _ => {}
             }
-            if !in_name(byte) {
-                word = at + 1;
-            }
+            word = at + 1;
+            at = name_run(bytes, word);
         }
         seen
     }
@@ -128,6 +93,10 @@ impl Blanking<'_> {
         let (mut at, mut word) = (0, 0);
         while let Some(&byte) = self.bytes.get(at) {
             let line_starts = at == 0 || self.bytes.get(at - 1) == Some(&b'\n');
+            if in_name(byte) && !line_starts {
+                at = name_run(self.bytes, at);
+                continue;
+            }
             let end = if line_starts
                 && seen.lines >= LINES
                 && let Some(end) = key_of_line(self.bytes, at)
@@ -257,11 +226,24 @@ const fn is_structure(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'\\' | b'{' | b'}' | b'[' | b']' | b',' | b';' | b' ' | b'\n')
 }
 
-const fn in_name(byte: u8) -> bool {
-    byte.is_ascii_lowercase()
-        || byte.is_ascii_digit()
-        || byte >= 0x80
-        || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'@')
+/// Where the bytes from `start` on stop to be those of a name.
+fn name_run(bytes: &[u8], start: usize) -> usize {
+    let rest = bytes.get(start..).unwrap_or_default();
+    start + rest.iter().position(|&byte| !in_name(byte)).unwrap_or(rest.len())
+}
+
+fn in_name(byte: u8) -> bool {
+    const NAMES: [bool; 256] = {
+        let (mut names, mut byte) = ([false; 256], 0);
+        let mut rest: &mut [bool] = &mut names;
+        while let Some((name, others)) = rest.split_first_mut() {
+            *name = matches!(byte, b'a'..=b'z' | b'0'..=b'9' | 0x80.. | b'_' | b'-' | b'.' | b'$' | b'@');
+            byte = byte.wrapping_add(1);
+            rest = others;
+        }
+        names
+    };
+    NAMES.get(usize::from(byte)) == Some(&true)
 }
 
 /// Where the name that starts at `start` ends, if there is one that says nothing to anybody.
@@ -270,8 +252,46 @@ fn name_end(bytes: &[u8], start: usize) -> Option<usize> {
     let length = rest.iter().take(NAME_BYTES + 1).take_while(|&&byte| in_name(byte)).count();
     let name = rest.get(..length)?;
     let letters = name.first().is_some_and(|&first| !first.is_ascii_digit() && !matches!(first, b'-' | b'.'));
-    let speaks = ADDRESSEES.iter().any(|addressee| addressee.as_bytes() == name);
-    (letters && length <= NAME_BYTES && !speaks).then_some(start + length)
+    (letters && length <= NAME_BYTES && !speaks(name)).then_some(start + length)
+}
+
+/// Whether a name stays, since it speaks to somebody or gives orders.
+fn speaks(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"admin"
+            | b"administrator"
+            | b"agent"
+            | b"ai"
+            | b"assistant"
+            | b"attention"
+            | b"bot"
+            | b"chatbot"
+            | b"claude"
+            | b"command"
+            | b"copilot"
+            | b"developer"
+            | b"directive"
+            | b"gpt"
+            | b"human"
+            | b"important"
+            | b"inst"
+            | b"instruction"
+            | b"instructions"
+            | b"llm"
+            | b"model"
+            | b"new_instructions"
+            | b"operator"
+            | b"override"
+            | b"prompt"
+            | b"root"
+            | b"sudo"
+            | b"sys"
+            | b"system"
+            | b"system_prompt"
+            | b"user"
+            | b"warning"
+    )
 }
 
 /// Where `name: ` or `name = ` ends that stands at the start of a line, behind a dash or none.

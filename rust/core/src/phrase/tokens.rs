@@ -59,6 +59,11 @@ impl Tokens {
         tokens
     }
 
+    /// The tokens that are the words of the lexicon, by their places.
+    pub(super) fn known(&self) -> impl Iterator<Item = u32> {
+        self.known.iter().copied()
+    }
+
     /// The token that is the word of the lexicon at this place.
     #[inline]
     pub(super) fn of_known(&self, place: usize) -> u32 {

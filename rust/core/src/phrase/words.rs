@@ -17,8 +17,9 @@ const ROOT: u32 = 0;
 #[derive(Debug)]
 pub(super) struct Words {
     tokens: Tokens,
-    /// The state after a token that follows nothing.
+    /// The state after a token that follows nothing, and after a word of the lexicon, by its place, that does.
     starts: Vec<u32>,
+    known_starts: Vec<u32>,
     nodes: Vec<Node>,
     /// The edges of all nodes but the root; those of one node are neighbours, ascending.
     edges: Vec<Edge>,
@@ -35,6 +36,8 @@ struct Node {
     /// The word that is complete here, if `complete` is this node, and its length.
     word: u32,
     length: u32,
+    /// This node or the first after it along `fail` that anything goes on from, or the root.
+    onward: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +79,10 @@ impl Words {
             edges.extend(children.iter().map(|(&token, &to)| Edge { token, to }));
             node.edges = (from, edges.len() as u32);
         }
-        let mut words = Self { tokens: Tokens::new(&vocabulary), starts, nodes, edges };
+        let tokens = Tokens::new(&vocabulary);
+        let known = |token| if token == UNKNOWN { ROOT } else { starts.get(token as usize).copied().unwrap_or(ROOT) };
+        let known_starts = tokens.known().map(known).collect();
+        let mut words = Self { tokens, starts, known_starts, nodes, edges };
         words.link(&children);
         words
     }
@@ -94,6 +100,10 @@ impl Words {
                     child.complete = if child.complete == ROOT { complete } else { child.complete };
                 }
                 queue.push_back(child);
+            }
+            let onward = self.node(fail).onward;
+            if let Some(this) = self.nodes.get_mut(node as usize) {
+                this.onward = if this.edges.0 < this.edges.1 { node } else { onward };
             }
         }
     }
@@ -116,19 +126,28 @@ impl Words {
                 continue;
             }
             let word = if byte.is_ascii_lowercase() { known.at(at) } else { None };
-            let (token, end) = match word {
+            let (state, end) = match word {
                 Some((place, length)) if !bytes.get(at + length).is_some_and(u8::is_ascii_alphanumeric) => {
-                    (self.tokens.of_known(place), at + length)
+                    let state = if node == ROOT {
+                        self.known_starts.get(place).copied().unwrap_or(ROOT)
+                    } else {
+                        self.step(node, self.tokens.of_known(place))
+                    };
+                    (state, at + length)
                 }
-                _ => self.tokens.read(bytes, at),
+                _ => {
+                    let (token, end) = self.tokens.read(bytes, at);
+                    (self.step(node, token), end)
+                }
             };
             at = end;
-            if token == UNKNOWN {
+            if state == ROOT {
                 node = ROOT;
                 continue;
             }
-            node = self.step(node, token);
-            let mut complete = self.node(node).complete;
+            let reached = self.node(state);
+            node = reached.onward;
+            let mut complete = reached.complete;
             while complete != ROOT {
                 let Node { word, length, fail, .. } = self.node(complete);
                 found(word as usize, end - length as usize..end);
@@ -140,6 +159,9 @@ impl Words {
     /// The state after `token` in the state `node`. Going back costs no more than having come there.
     #[inline]
     fn step(&self, mut node: u32, token: u32) -> u32 {
+        if token == UNKNOWN {
+            return ROOT;
+        }
         while node != ROOT {
             let Node { edges: (from, to), fail, .. } = self.node(node);
             let edges = self.edges.get(from as usize..to as usize).unwrap_or_default();

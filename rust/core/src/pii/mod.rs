@@ -17,6 +17,7 @@ mod phone;
 mod secrets;
 mod ssn;
 
+use crate::eight::is_ascii;
 use crate::error::CompileError;
 use crate::finding::Category;
 use crate::redact::without_overlaps;
@@ -164,7 +165,7 @@ type Read = Option<(usize, Option<Found>)>;
 /// Whether levelling widths and dropping the invisible could make a difference to what is found: whether something of
 /// that kind touches a digit, a letter or a sign.
 fn may_hide(text: &str) -> bool {
-    if text.is_ascii() {
+    if is_ascii(text) {
         return false;
     }
     let bytes = text.as_bytes();

@@ -152,9 +152,7 @@ fn morse(code: u16) -> Option<char> {
 
 /// A text on its head (`ǝɹouƃı`), from its end to its start.
 pub(super) fn upside_down(text: &str) -> Option<View> {
-    if text.is_ascii()
-        || text.chars().filter(|&c| turned(c).is_some() && !c.is_ascii()).take(TURNED_MIN).count() < TURNED_MIN
-    {
+    if text.chars().filter(|&c| turned(c).is_some() && !c.is_ascii()).take(TURNED_MIN).count() < TURNED_MIN {
         return None;
     }
     let mut out = View::with_capacity(text.len());

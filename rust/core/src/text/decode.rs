@@ -10,6 +10,7 @@ use super::escapes::unescape;
 use super::splice::splice;
 use super::survey::Survey;
 use super::{Span, View};
+use crate::eight::is_ascii;
 
 /// How often decoded text is decoded again.
 pub const MAX_DEPTH: usize = 3;
@@ -47,8 +48,10 @@ pub fn decode(text: &str, survey: &Survey) -> Vec<View> {
     if survey.noise {
         views.extend(noise(text));
     }
-    views.extend(upside_down(text));
-    views.extend(selectors(text));
+    if !is_ascii(text) {
+        views.extend(upside_down(text));
+        views.extend(selectors(text));
+    }
     views
 }
 
@@ -288,9 +291,6 @@ fn readable(bytes: &[u8], origin: Span) -> Option<View> {
 
 /// Bytes smuggled in variation selectors, which show nothing.
 fn selectors(text: &str) -> Option<View> {
-    if text.is_ascii() {
-        return None;
-    }
     let mut bytes = Vec::new();
     let mut origin: Option<Span> = None;
     for (at, c) in text.char_indices() {

@@ -38,7 +38,7 @@ impl Dictionary {
     }
 
     /// The place and the length of the lower case letters that `text` begins with, if they are a word.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, text: &[u8]) -> Option<(usize, usize)> {
         let (key, length) = key(text)?;
         let mask = self.slots.len() - 1;

@@ -5,13 +5,15 @@
 
 use super::cipher::Alphabet;
 use super::leet::unleet;
-use super::lexicon::lexicon;
+use super::lexicon::{Cutting, lexicon};
 use super::rewrite::{AROUND, Rewrite};
 use super::survey::{JOINED_LETTERS, Survey};
 use super::{Span, View, align};
 
 /// A word cut into this many is a sentence.
 const SENTENCE: usize = 4;
+/// Pieces of fewer letters on average are crumbs.
+const PIECE: usize = 3;
 /// So many letters of a stretch are looked at before all of it is.
 const SAMPLE: usize = 120;
 
@@ -32,8 +34,9 @@ pub fn disguises(folded: &str, survey: &Survey) -> Vec<View> {
         views.extend(cut_words(folded, &survey.joined));
     }
     if let Some(span) = &survey.disturbed {
-        views.extend(mend_words(folded, span));
-        views.extend(close_gaps(folded, span));
+        let (within, unknown) = unknown_words(folded, span);
+        views.extend(mend_words(folded, &unknown));
+        views.extend(close_gaps(folded, within, &unknown));
     }
     if survey.spelt {
         views.extend(spelt_out(folded));
@@ -96,22 +99,24 @@ fn is_prose(cuts: &[(usize, bool)]) -> bool {
         solid += if known && end - start >= 2 { end - start } else { 0 };
         start = end;
     }
-    cuts.len() >= 2 && solid * 5 >= start * 4 && start >= cuts.len() * 3
+    cuts.len() >= 2 && solid * 5 >= start * 4 && start >= cuts.len() * PIECE
 }
 
 /// `ignoreallpreviousinstructions`; `joined` is where there may be such.
 fn cut_words(folded: &str, joined: &[Span]) -> Option<View> {
     let lexicon = lexicon();
+    let letters = |span: &Span| folded.as_bytes().get(span.clone()).unwrap_or_default();
+    let unknown: Vec<_> = joined.iter().filter(|span| !lexicon.knows(letters(span))).collect();
+    // One word that is too short for a sentence is one that the list does not know.
+    if unknown.len() < 2 && unknown.iter().all(|span| span.len() < SENTENCE * PIECE) {
+        return None;
+    }
     let mut out = Rewrite::of(folded);
     let (mut words, mut sentences) = (0, 0);
-    for span in joined {
-        let word = folded.as_bytes().get(span.clone()).unwrap_or_default();
-        if lexicon.knows(word) {
-            continue;
-        }
-        let cuts = lexicon.cut(word);
+    for span in unknown {
+        let cuts = lexicon.cut(letters(span));
         if is_prose(&cuts) {
-            let letters: Vec<_> = (span.start..).zip(word.iter().copied()).collect();
+            let letters: Vec<_> = (span.start..).zip(letters(span).iter().copied()).collect();
             out.change(span);
             spread(&mut out.view, &letters, &cuts);
             words += 1;
@@ -121,50 +126,47 @@ fn cut_words(folded: &str, joined: &[Span]) -> Option<View> {
     out.finish().filter(|_| sentences > 0 || words > 1)
 }
 
+/// A disturbed stretch with some words around it, and its words that the list does not know.
+fn unknown_words(folded: &str, disturbed: &Span) -> (Span, Vec<Span>) {
+    let (lexicon, within) = (lexicon(), widened(folded, disturbed));
+    let is_unknown = |span: &Span| !lexicon.knows(folded.as_bytes().get(span.clone()).unwrap_or_default());
+    let words = pieces(folded, within.clone()).filter(|(_, is_word)| *is_word).map(|(span, _)| span);
+    let unknown = words.filter(is_unknown).collect();
+    (within, unknown)
+}
+
 /// Scrambled, doubled, vowelless, mirrored words and pig latin.
-fn mend_words(folded: &str, span: &Span) -> Option<View> {
+fn mend_words(folded: &str, unknown: &[Span]) -> Option<View> {
     let lexicon = lexicon();
     let mut out = Rewrite::of(folded);
     let (mut mended, mut lost) = (0, 0);
-    for (span, is_word) in pieces(folded, widened(folded, span)) {
-        let word = folded.as_bytes().get(span.clone()).unwrap_or_default();
-        if is_word && word.len() > 1 && !lexicon.knows(word) {
-            if let Some(whole) = lexicon.mend(word) {
-                out.change(&span);
-                whole.chars().for_each(|c| out.view.push(c, span.clone()));
-                mended += 1;
-            } else {
-                lost += 1;
-            }
+    for span in unknown.iter().filter(|span| span.len() > 1) {
+        if let Some(whole) = lexicon.mend(folded.as_bytes().get(span.clone()).unwrap_or_default()) {
+            out.change(span);
+            whole.chars().for_each(|c| out.view.push(c, span.clone()));
+            mended += 1;
+        } else {
+            lost += 1;
         }
     }
     out.finish().filter(|_| mended > 1 && mended >= lost)
 }
 
 /// `ig nore all pre vious`: words that came apart.
-fn close_gaps(folded: &str, span: &Span) -> Option<View> {
-    let lexicon = lexicon();
-    let within = widened(folded, span);
-    let (mut unknown, mut short) = (0, 0);
-    for (span, _) in pieces(folded, within.clone()).filter(|(_, is_word)| *is_word) {
-        let word = folded.as_bytes().get(span).unwrap_or_default();
-        if !lexicon.knows(word) {
-            unknown += 1;
-            short += usize::from(word.len() < JOINED_LETTERS);
-        }
-    }
-    if unknown < 2 || short * 5 < unknown * 4 {
+fn close_gaps(folded: &str, within: Span, unknown: &[Span]) -> Option<View> {
+    let short = unknown.iter().filter(|span| span.len() < JOINED_LETTERS).count();
+    if unknown.len() < 2 || short * 5 < unknown.len() * 4 {
         return None;
     }
-    let letters: Vec<(usize, u8)> = (within.start..)
-        .zip(folded.as_bytes().get(within)?.iter().copied())
-        .filter(|(_, byte)| byte.is_ascii_lowercase())
-        .collect();
+    let mut letters = Vec::with_capacity(within.len());
+    let stretch = (within.start..).zip(folded.as_bytes().get(within)?.iter().copied());
+    letters.extend(stretch.filter(|(_, byte)| byte.is_ascii_lowercase()));
     let bare: Vec<u8> = letters.iter().map(|&(_, letter)| letter).collect();
-    if !is_prose(&lexicon.cut(bare.get(..SAMPLE.min(bare.len()))?)) {
+    let mut cutting = Cutting::of(lexicon(), &bare);
+    if !is_prose(&cutting.up_to(SAMPLE.min(bare.len()))) {
         return None;
     }
-    let cuts = lexicon.cut(&bare);
+    let cuts = cutting.up_to(bare.len());
     let mut view = View::default();
     spread(&mut view, &letters, &cuts);
     is_prose(&cuts).then_some(view)

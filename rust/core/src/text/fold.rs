@@ -38,7 +38,8 @@ pub fn fold(text: &str) -> View {
 fn plain_run(bytes: &[u8], mut after_space: bool) -> usize {
     let mut at = 0;
     while let Some(rest) = bytes.get(at..) {
-        if let Some(chunk) = rest.first_chunk::<CHUNK>().filter(|chunk| is_plain_chunk(chunk, after_space)) {
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before..)?.first_chunk());
+        if let Some(chunk) = rest.first_chunk().filter(|chunk| is_plain_chunk(chunk, before, after_space)) {
             after_space = chunk.last().is_some_and(|&byte| is_space(byte));
             at += CHUNK;
             continue;
@@ -59,12 +60,14 @@ fn plain_run(bytes: &[u8], mut after_space: bool) -> usize {
     at
 }
 
-/// Whether [`plain_run`] goes through all of a chunk; without a branch, so that it is one for all of its bytes.
-fn is_plain_chunk(chunk: &[u8; CHUNK], after_space: bool) -> bool {
-    let mut before = [if after_space { b' ' } else { 0 }; CHUNK];
-    for (before, &byte) in before.iter_mut().skip(1).zip(chunk) {
-        *before = byte;
-    }
+/// Whether [`plain_run`] goes through all of a chunk; without a branch, so that it is one for all of its bytes. `before`
+/// is what stands one byte before each of them, if there is a byte before the first.
+fn is_plain_chunk(chunk: &[u8; CHUNK], before: Option<&[u8; CHUNK]>, after_space: bool) -> bool {
+    let before = before.copied().unwrap_or_else(|| {
+        let mut before = [if after_space { b' ' } else { 0 }; CHUNK];
+        before.iter_mut().skip(1).zip(chunk).for_each(|(before, &byte)| *before = byte);
+        before
+    });
     let odd = |byte: u8, before: u8| !is_plain(byte) | (is_space(byte) & is_space(before));
     !chunk.iter().zip(&before).fold(false, |any, (&byte, &before)| any | odd(byte, before))
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::OnceLock;
 
-use super::dictionary::Dictionary;
+use super::dictionary::{Dictionary, LONGEST};
 
 /// Commonest first; letters `a` to `z` only.
 const WORDS: &str = include_str!("words.txt");
@@ -57,6 +57,13 @@ impl Hasher for Same {
     }
 }
 
+/// A bit for each word and a bit for all that a word begins with, the word included; some others share them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bits {
+    words: u64,
+    beginnings: u64,
+}
+
 type Index = HashMap<u64, u16, BuildHasherDefault<Same>>;
 
 /// The list, ready to be asked.
@@ -73,10 +80,8 @@ pub(crate) struct Lexicon {
     places: Index,
     /// Hash of each disturbed form to the commonest word that has it.
     forms: Index,
-    /// A bit for each word; some others share it.
-    set: Vec<u64>,
-    /// A bit for all that a word begins with, the word included; some others share it.
-    beginnings: Vec<u64>,
+    /// Bits for words and what they begin with, by their hashes.
+    set: Vec<Bits>,
     /// Hash of each word of the spelling alphabet to its letter, and a bit for each.
     nato: Index,
     nato_set: u64,
@@ -94,20 +99,18 @@ impl Lexicon {
     fn new() -> Self {
         let words: Vec<&str> = WORDS.lines().collect();
         let (mut places, mut forms) = (Index::default(), Index::default());
-        let (mut set, mut beginnings) = (vec![0u64; 1 << (SET_BITS - 6)], vec![0u64; 1 << (SET_BITS - 6)]);
+        let mut set = vec![Bits::default(); 1 << (SET_BITS - 6)];
         let mut counts = vec![0.05f32; SIGNS * SIGNS];
         for (place, word) in words.iter().enumerate() {
             let letters = word.as_bytes();
             let (key, rank) = (hash(letters.iter().copied()), u16::try_from(place).unwrap_or(u16::MAX));
             places.entry(key).or_insert(rank);
-            add(&mut set, key);
-            letters
-                .iter()
-                .scan(START, |hash, &letter| {
-                    *hash = step(*hash, letter);
-                    Some(*hash)
-                })
-                .for_each(|beginning| add(&mut beginnings, beginning));
+            bits_of(&mut set, key).for_each(|bits| bits.words |= bit(key));
+            let mut beginning = START;
+            for &letter in letters {
+                beginning = step(beginning, letter);
+                bits_of(&mut set, beginning).for_each(|bits| bits.beginnings |= bit(beginning));
+            }
             for form in [scrambled(letters), bones(letters), undoubled(letters)].into_iter().flatten() {
                 forms.entry(form).or_insert(rank);
             }
@@ -135,19 +138,8 @@ impl Lexicon {
         let nato_set = nato.keys().fold(0, |set, key| set | bit(*key));
         let dictionary = Dictionary::new(&words);
         let costs = (0..words.len()).map(cost_of).collect();
-        let mut lexicon = Self {
-            costs,
-            dictionary,
-            spelling: Vec::new(),
-            nato,
-            nato_set,
-            words,
-            places,
-            forms,
-            set,
-            beginnings,
-            follows,
-        };
+        let mut lexicon =
+            Self { costs, dictionary, spelling: Vec::new(), nato, nato_set, words, places, forms, set, follows };
         lexicon.spelling = lexicon.words.iter().map(|word| lexicon.may_spell(hash(word.bytes()))).collect();
         lexicon
     }
@@ -155,7 +147,12 @@ impl Lexicon {
     /// Whether a word with this hash is in the list, or one of a few others.
     #[inline]
     pub(super) fn may_know(&self, hash: u64) -> bool {
-        holds(&self.set, hash)
+        self.bits(hash).words & bit(hash) != 0
+    }
+
+    #[inline]
+    fn bits(&self, hash: u64) -> Bits {
+        self.set.get(cell(hash)).copied().unwrap_or_default()
     }
 
     /// Whether the word at this place is of the spelling alphabet, or one of some others.
@@ -183,6 +180,10 @@ impl Lexicon {
 
     /// The place of a word in the list: the lower, the commoner.
     pub(super) fn place(&self, letters: &[u8]) -> Option<u16> {
+        if letters.len() <= LONGEST {
+            let (place, length) = self.dictionary.find(letters)?;
+            return u16::try_from(place).ok().filter(|_| length == letters.len());
+        }
         if letters.len() > WORD_MAX {
             return None;
         }
@@ -234,38 +235,48 @@ impl Lexicon {
     }
 
     /// Cut letters into words at the least cost: where each piece ends. Stray letters are pieces of their own.
-    ///
-    /// Each place looks at most [`WORD_MAX`] letters ahead, so time is linear.
     pub(super) fn cut(&self, letters: &[u8]) -> Vec<(usize, bool)> {
-        let mut best = vec![(u32::MAX, 0u8, false); letters.len() + 1];
-        if let Some(first) = best.first_mut() {
-            first.0 = 0;
+        Cutting::of(self, letters).up_to(letters.len())
+    }
+}
+
+/// Letters that are being cut into words.
+///
+/// Each place looks at most [`WORD_MAX`] letters ahead, so time is linear.
+pub(super) struct Cutting<'a> {
+    lexicon: &'a Lexicon,
+    letters: &'a [u8],
+    /// The letters before this one were looked at.
+    done: usize,
+    /// For each place the last piece of the cheapest cut that ends there.
+    best: Vec<Piece>,
+}
+
+#[derive(Clone, Copy)]
+struct Piece {
+    /// What all pieces up to here cost.
+    cost: u32,
+    length: u8,
+    known: bool,
+}
+
+/// The end of no cut so far.
+const FAR: Piece = Piece { cost: u32::MAX, length: 0, known: false };
+
+impl<'a> Cutting<'a> {
+    pub(super) fn of(lexicon: &'a Lexicon, letters: &'a [u8]) -> Self {
+        Self { lexicon, letters, done: 0, best: vec![Piece { cost: 0, ..FAR }] }
+    }
+
+    /// The cheapest cut of the letters up to `end`, which does not descend.
+    pub(super) fn up_to(&mut self, end: usize) -> Vec<(usize, bool)> {
+        self.best.resize((end + WORD_MAX).min(self.letters.len()) + 1, FAR);
+        while self.done < end {
+            self.look_ahead();
+            self.done += 1;
         }
-        for start in 0..letters.len() {
-            let Some(&(cost, ..)) = best.get(start) else { break };
-            let mut relax = |length: u8, more: u32, known: bool| {
-                if let Some(place) = best.get_mut(start + usize::from(length))
-                    && cost + more < place.0
-                {
-                    *place = (cost + more, length, known);
-                }
-            };
-            relax(1, STRAY_COST, false);
-            let mut hash = START;
-            for (length, &letter) in (1..=WORD_MAX as u8).zip(letters.iter().skip(start)) {
-                hash = step(hash, letter);
-                if !holds(&self.beginnings, hash) {
-                    break;
-                }
-                if self.may_know(hash)
-                    && let Some(&cost) = self.places.get(&hash).and_then(|&place| self.costs.get(usize::from(place)))
-                {
-                    relax(length, cost, true);
-                }
-            }
-        }
-        let (mut pieces, mut at) = (Vec::with_capacity(letters.len() / 2), letters.len());
-        while let Some(&(_, length, known)) = best.get(at)
+        let (mut pieces, mut at) = (Vec::with_capacity(end / 2), end);
+        while let Some(&Piece { length, known, .. }) = self.best.get(at)
             && length > 0
         {
             pieces.push((at, known));
@@ -274,6 +285,34 @@ impl Lexicon {
         pieces.reverse();
         pieces
     }
+
+    /// All pieces that begin with the next letter.
+    fn look_ahead(&mut self) {
+        let Some([Piece { cost, .. }, ahead @ ..]) = self.best.get_mut(self.done..) else { return };
+        let (cost, lexicon) = (*cost, self.lexicon);
+        let mut relax = |length: u8, more: u32, known: bool| {
+            if let Some(piece) = ahead.get_mut(usize::from(length) - 1)
+                && cost + more < piece.cost
+            {
+                *piece = Piece { cost: cost + more, length, known };
+            }
+        };
+        relax(1, STRAY_COST, false);
+        let mut hash = START;
+        for (length, &letter) in (1..=WORD_MAX as u8).zip(self.letters.get(self.done..).unwrap_or_default()) {
+            hash = step(hash, letter);
+            let bits = lexicon.bits(hash);
+            if bits.beginnings & bit(hash) == 0 {
+                break;
+            }
+            if bits.words & bit(hash) != 0
+                && let Some(&place) = lexicon.places.get(&hash)
+                && let Some(&cost) = lexicon.costs.get(usize::from(place))
+            {
+                relax(length, cost, true);
+            }
+        }
+    }
 }
 
 /// What the word at a place costs when letters are cut: the rarer, the dearer.
@@ -281,15 +320,9 @@ fn cost_of(place: usize) -> u32 {
     ((place as f32 + 20.0).ln() * 16.0) as u32
 }
 
-/// Put a hash into a set of bits.
-fn add(set: &mut [u64], hash: u64) {
-    set.iter_mut().skip(cell(hash)).take(1).for_each(|cell| *cell |= bit(hash));
-}
-
-/// Whether a hash is in a set of bits, or one that shares its bit.
-#[inline]
-fn holds(set: &[u64], hash: u64) -> bool {
-    set.get(cell(hash)).is_some_and(|cell| cell & bit(hash) != 0)
+/// Where the bits for a hash are.
+fn bits_of(set: &mut [Bits], hash: u64) -> impl Iterator<Item = &mut Bits> {
+    set.iter_mut().skip(cell(hash)).take(1)
 }
 
 #[inline]

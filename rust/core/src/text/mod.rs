@@ -25,6 +25,8 @@ mod surveyor;
 
 use std::ops::Range;
 
+use crate::eight::is_ascii;
+
 /// Byte offsets, end exclusive, on character boundaries of the text that they refer to.
 pub type Span = Range<usize>;
 
@@ -183,7 +185,7 @@ const HIDDEN_TAGS: usize = 8;
 #[must_use]
 pub fn tag_runs(text: &str) -> Vec<Span> {
     let mut runs = Vec::new();
-    if text.is_ascii() {
+    if is_ascii(text) {
         return runs;
     }
     let (mut start, mut count) = (0, 0);

@@ -6,7 +6,7 @@
 use super::Span;
 use super::known::KnownWords;
 use super::lexicon::{empty, lexicon, step};
-use super::surveyor::Surveyor;
+use super::surveyor::{Count, Surveyor};
 
 /// Unknown letters joined to a word at least this long may be several words.
 pub(super) const JOINED_LETTERS: usize = 9;
@@ -64,50 +64,86 @@ impl Survey {
     /// Look at a folded text whose known words were looked up before. Others are read letter after letter.
     pub(crate) fn with(folded: &str, words: &KnownWords) -> Self {
         let mut surveyor = Surveyor::new(lexicon(), folded.len());
-        let mut words = words.cursor();
-        let bytes = folded.as_bytes();
-        // Where the word began that is being read, and its hash so far; whether it has letters that are not ASCII.
-        let (mut word, mut foreign, mut at) = (None, false, 0);
-        while at <= bytes.len() {
-            let byte = bytes.get(at).copied().unwrap_or(b' ');
-            if byte.is_ascii_lowercase() {
-                let rest = bytes.get(at..).unwrap_or_default();
-                if word.is_none() {
-                    surveyor.join();
-                    if !foreign
-                        && let Some((place, length)) = words.at(at)
-                        && surveyor.known_word(rest, place, length)
-                    {
-                        at += length;
-                        continue;
-                    }
-                }
-                let (start, mut hash) = word.unwrap_or((at, empty()));
-                let mut end = at;
-                for &letter in rest.iter().take_while(|letter| letter.is_ascii_lowercase()) {
-                    hash = step(hash, letter);
-                    end += 1;
-                }
-                surveyor.letters(at..end);
-                (word, at) = (Some((start, hash)), end);
-                continue;
-            }
-            at += 1;
-            // Symbols and emoji begin with the first of these bytes; other bytes above ASCII are of letters.
-            let symbol = !foreign && matches!(byte, 0xC2 | 0xE2 | 0xEF..);
-            if byte >= 0x80 && !symbol {
-                foreign |= byte >= 0xC0;
-                continue;
-            }
-            if foreign {
-                surveyor.foreign_word();
-            } else if let Some((start, hash)) = word {
-                surveyor.word(bytes.get(start..at - 1).unwrap_or_default(), start, hash);
-            }
-            (word, foreign) = (None, false);
-            surveyor.other(byte, at - 1);
-        }
+        go_through(folded, words, &mut surveyor);
         surveyor.finish()
+    }
+}
+
+/// What [`Survey::words`] says of a folded text, of which nothing else is asked.
+pub(crate) fn holds_words(folded: &str, words: &KnownWords) -> bool {
+    let mut count = Count::new(lexicon());
+    go_through(folded, words, &mut count);
+    count.is_language()
+}
+
+/// Is told what stands in a folded text, in order.
+pub(super) trait Reader {
+    /// A letter begins a word.
+    fn join(&mut self) {}
+    /// A word of the list, by its place, which does not go on with other letters.
+    fn known_word(&mut self, word: &[u8], place: usize);
+    /// Letters in a row that are no word of the list, or not surely.
+    fn letters(&mut self, _span: Span) {}
+    /// Any word of ASCII letters.
+    fn word(&mut self, word: &[u8], start: usize, hash: u64);
+    /// A word that has letters which are not ASCII.
+    fn foreign_word(&mut self);
+    /// White space.
+    fn space(&mut self, _byte: u8, _at: usize) {}
+    /// Anything but letters and white space.
+    fn other(&mut self, _byte: u8, _at: usize) {}
+}
+
+/// Tell `reader` what stands in a folded text.
+#[inline]
+fn go_through(folded: &str, words: &KnownWords, reader: &mut impl Reader) {
+    let mut words = words.cursor();
+    let bytes = folded.as_bytes();
+    // Where the word began that is being read, and its hash so far; whether it has letters that are not ASCII.
+    let (mut word, mut foreign, mut at) = (None, false, 0);
+    while at <= bytes.len() {
+        let byte = bytes.get(at).copied().unwrap_or(b' ');
+        if byte.is_ascii_lowercase() {
+            let rest = bytes.get(at..).unwrap_or_default();
+            if word.is_none() {
+                reader.join();
+                if !foreign
+                    && let Some((place, length)) = words.at(at)
+                    && rest.get(length).is_none_or(u8::is_ascii)
+                {
+                    reader.known_word(rest.get(..length).unwrap_or_default(), place);
+                    at += length;
+                    continue;
+                }
+            }
+            let (start, mut hash) = word.unwrap_or((at, empty()));
+            let mut end = at;
+            for &letter in rest.iter().take_while(|letter| letter.is_ascii_lowercase()) {
+                hash = step(hash, letter);
+                end += 1;
+            }
+            reader.letters(at..end);
+            (word, at) = (Some((start, hash)), end);
+            continue;
+        }
+        at += 1;
+        // Symbols and emoji begin with the first of these bytes; other bytes above ASCII are of letters.
+        let symbol = !foreign && matches!(byte, 0xC2 | 0xE2 | 0xEF..);
+        if byte >= 0x80 && !symbol {
+            foreign |= byte >= 0xC0;
+            continue;
+        }
+        if foreign {
+            reader.foreign_word();
+        } else if let Some((start, hash)) = word {
+            reader.word(bytes.get(start..at - 1).unwrap_or_default(), start, hash);
+        }
+        (word, foreign) = (None, false);
+        if matches!(byte, b' ' | b'\n') {
+            reader.space(byte, at - 1);
+        } else {
+            reader.other(byte, at - 1);
+        }
     }
 }
 
@@ -137,6 +173,7 @@ mod tests {
             let is_known = |span: &Span| text.get(span.clone()).is_some_and(|word| lexicon().knows(word.as_bytes()));
             let same = slow.joined.iter().all(|span| fast.joined.contains(span) || is_known(span));
             proptest::prop_assert!(same, "{:?} {:?}", fast.joined, slow.joined);
+            proptest::prop_assert_eq!(holds_words(&text, &KnownWords::of(&text)), fast.words);
             proptest::prop_assert_eq!(Survey { joined: Vec::new(), ..fast }, Survey { joined: Vec::new(), ..slow });
         }
 

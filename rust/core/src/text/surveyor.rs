@@ -3,7 +3,7 @@
 use super::Span;
 use super::lexicon::Lexicon;
 use super::pairs::is_common;
-use super::survey::{ENCODED_MIN, JOINED_LETTERS, NUMBERS_MIN, SIGNALS_MIN, SPACED_LETTERS, Survey};
+use super::survey::{ENCODED_MIN, JOINED_LETTERS, NUMBERS_MIN, Reader, SIGNALS_MIN, SPACED_LETTERS, Survey};
 
 /// Of so many words and one more, at least one is known in every language that the list has words of.
 const KNOWN_SHARE: usize = 3;
@@ -23,6 +23,54 @@ const SPELT_WORDS: usize = 6;
 /// Fewer signs between letters than this are spelling.
 const CUT_WORDS: usize = 2;
 
+/// Letters that stand alone are no word.
+const WORD_MIN: usize = 2;
+
+/// How many words a text has, and how many of them are known.
+pub(super) struct Count<'a> {
+    lexicon: &'a Lexicon,
+    known: usize,
+    unknown: usize,
+    foreign: usize,
+}
+
+impl<'a> Count<'a> {
+    pub(super) const fn new(lexicon: &'a Lexicon) -> Self {
+        Self { lexicon, known: 0, unknown: 0, foreign: 0 }
+    }
+
+    /// Whether enough words are known ones for this to be a language, or are not in Latin letters.
+    pub(super) const fn is_language(&self) -> bool {
+        (self.known + self.foreign) * KNOWN_SHARE > self.unknown
+    }
+
+    /// Count a word of more than one letter, and say whether it is known.
+    #[inline]
+    fn is_known(&mut self, hash: u64) -> bool {
+        let known = self.lexicon.may_know(hash);
+        *(if known { &mut self.known } else { &mut self.unknown }) += 1;
+        known
+    }
+}
+
+impl Reader for Count<'_> {
+    #[inline]
+    fn known_word(&mut self, word: &[u8], _place: usize) {
+        self.known += usize::from(word.len() >= WORD_MIN);
+    }
+
+    #[inline]
+    fn word(&mut self, word: &[u8], _start: usize, hash: u64) {
+        if word.len() >= WORD_MIN {
+            self.is_known(hash);
+        }
+    }
+
+    fn foreign_word(&mut self) {
+        self.foreign += 1;
+    }
+}
+
 /// What stands between two letters so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Joint {
@@ -36,6 +84,7 @@ enum Joint {
 /// Reads a text, and remembers what its [`Survey`] says.
 pub(super) struct Surveyor<'a> {
     lexicon: &'a Lexicon,
+    count: Count<'a>,
     seen: Survey,
     /// Weight at which a stretch is disturbed.
     threshold: usize,
@@ -66,9 +115,6 @@ pub(super) struct Surveyor<'a> {
     /// Signs and digits, and everything but spaces.
     signs: usize,
     shown: usize,
-    known_words: usize,
-    unknown_words: usize,
-    foreign_words: usize,
 }
 
 /// What a stretch of text holds, a bit for each.
@@ -85,6 +131,7 @@ impl<'a> Surveyor<'a> {
         let threshold = if bytes < LONG_TEXT { DISTURBED } else { DISTURBED_LONG };
         Self {
             lexicon,
+            count: Count::new(lexicon),
             seen: Survey::default(),
             threshold,
             unknown: 0,
@@ -107,58 +154,7 @@ impl<'a> Surveyor<'a> {
             group: 0,
             signs: 0,
             shown: 0,
-            known_words: 0,
-            unknown_words: 0,
-            foreign_words: 0,
         }
-    }
-
-    /// A letter begins a word.
-    pub(super) fn join(&mut self) {
-        if matches!(self.joint, Joint::Sign | Joint::Concatenation) {
-            self.cuts += NEAR;
-            self.joints += 1;
-            self.seen.cut |= if self.threshold == DISTURBED { self.joints >= CUT_WORDS } else { self.cuts >= 2 * NEAR };
-        }
-    }
-
-    /// Take in a word that has letters which are not ASCII.
-    pub(super) fn foreign_word(&mut self) {
-        self.foreign_words += 1;
-        self.joint = Joint::None;
-    }
-
-    /// Note letters in a row that are no word of the list, or not surely.
-    pub(super) fn letters(&mut self, span: Span) {
-        if span.len() >= JOINED_LETTERS {
-            self.seen.joined.push(span);
-        }
-    }
-
-    /// Take in the word of the list that `rest` begins with, unless it goes on.
-    #[inline]
-    pub(super) fn known_word(&mut self, rest: &[u8], place: usize, length: usize) -> bool {
-        if !rest.get(length).is_none_or(u8::is_ascii) {
-            return false;
-        }
-        if self.shows(rest.get(..length).unwrap_or_default()) {
-            self.known(length);
-            self.spells(length >= 4 && self.lexicon.spells(place));
-        }
-        true
-    }
-
-    /// Take in any word.
-    pub(super) fn word(&mut self, word: &[u8], start: usize, hash: u64) {
-        if !self.shows(word) {
-            return;
-        }
-        if self.lexicon.may_know(hash) {
-            self.known(word.len());
-        } else {
-            self.unknown_word(word, start);
-        }
-        self.spells(word.len() >= 4 && self.lexicon.may_spell(hash));
     }
 
     /// What any letters do. Says whether they are more than one.
@@ -171,7 +167,7 @@ impl<'a> Surveyor<'a> {
         } else {
             self.group |= WORDS;
         }
-        if word.len() < 2 {
+        if word.len() < WORD_MIN {
             self.alone += 1;
             self.seen.spaced |= self.alone >= SPACED_LETTERS;
             return false;
@@ -182,11 +178,13 @@ impl<'a> Surveyor<'a> {
 
     #[inline]
     fn known(&mut self, length: usize) {
-        self.known_words += 1;
-        self.unknown = self.unknown.saturating_sub(1);
-        self.odd = self.odd.saturating_sub(length);
-        self.mirrored = self.mirrored.saturating_sub(1);
-        self.cuts = self.cuts.saturating_sub(1);
+        // Mostly there is nothing to be taken from.
+        if self.unknown | self.odd | self.mirrored | self.cuts != 0 {
+            self.unknown = self.unknown.saturating_sub(1);
+            self.odd = self.odd.saturating_sub(length);
+            self.mirrored = self.mirrored.saturating_sub(1);
+            self.cuts = self.cuts.saturating_sub(1);
+        }
     }
 
     #[inline]
@@ -203,7 +201,6 @@ impl<'a> Surveyor<'a> {
         if self.unknown == 0 {
             self.unknown_start = start;
         }
-        self.unknown_words += 1;
         self.unknown += 2;
         if self.unknown >= self.threshold {
             widen(&mut self.seen.disturbed, self.unknown_start, end);
@@ -233,13 +230,106 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Anything but a letter. Not inlined: everything that is counted would be moved between registers and the stack at
-    /// each byte.
+    #[inline]
+    fn end_run(&mut self, at: usize) {
+        self.seen.run |= at - self.run_start >= ENCODED_MIN;
+        self.run_start = at + 1;
+    }
+
+    #[inline]
+    fn end_group(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        if group & WORDS != 0 {
+            self.token |= WORDS;
+            self.numbers = 0;
+        } else if group != 0 {
+            self.token |= group & HEX;
+            self.numbers += 1;
+            self.seen.numbers |= self.numbers >= NUMBERS_MIN;
+        }
+    }
+
+    #[inline]
+    fn end_token(&mut self) {
+        let token = std::mem::take(&mut self.token);
+        self.leet += usize::from(token & (WORDS | HEX) != 0 && token & DIGITS != 0);
+        if token == DOTS {
+            self.signals += 1;
+            self.seen.signals |= self.signals >= SIGNALS_MIN;
+        } else if token & (WORDS | DIGITS | HEX) != 0 {
+            self.signals = 0;
+        }
+    }
+
+    pub(super) fn finish(self) -> Survey {
+        Survey {
+            leet: self.leet >= LEET_WORDS,
+            words: self.count.is_language(),
+            noise: self.signs * 4 >= self.shown && self.shown > ENCODED_MIN,
+            ..self.seen
+        }
+    }
+}
+
+impl Reader for Surveyor<'_> {
+    fn join(&mut self) {
+        if matches!(self.joint, Joint::Sign | Joint::Concatenation) {
+            self.cuts += NEAR;
+            self.joints += 1;
+            self.seen.cut |= if self.threshold == DISTURBED { self.joints >= CUT_WORDS } else { self.cuts >= 2 * NEAR };
+        }
+    }
+
+    fn foreign_word(&mut self) {
+        self.count.foreign_word();
+        self.joint = Joint::None;
+    }
+
+    fn letters(&mut self, span: Span) {
+        if span.len() >= JOINED_LETTERS {
+            self.seen.joined.push(span);
+        }
+    }
+
+    #[inline]
+    fn known_word(&mut self, word: &[u8], place: usize) {
+        self.count.known_word(word, place);
+        if self.shows(word) {
+            self.known(word.len());
+            self.spells(word.len() >= 4 && self.lexicon.spells(place));
+        }
+    }
+
+    fn word(&mut self, word: &[u8], start: usize, hash: u64) {
+        if !self.shows(word) {
+            return;
+        }
+        if self.count.is_known(hash) {
+            self.known(word.len());
+        } else {
+            self.unknown_word(word, start);
+        }
+        self.spells(word.len() >= 4 && self.lexicon.may_spell(hash));
+    }
+
+    /// Not inlined: everything that is counted would be moved between registers and the stack at each byte.
     #[inline(never)]
-    pub(super) fn other(&mut self, byte: u8, at: usize) {
+    fn space(&mut self, byte: u8, at: usize) {
+        self.end_run(at);
+        self.end_group();
+        self.end_token();
+        self.joint = match self.joint {
+            Joint::Sign if byte == b'\n' => Joint::Sign,
+            Joint::None | Joint::Sign => Joint::None,
+            quoted => quoted,
+        };
+    }
+
+    /// Not inlined either.
+    #[inline(never)]
+    fn other(&mut self, byte: u8, at: usize) {
         if !matches!(byte, b'0'..=b'9' | b'+' | b'/' | b'-' | b'_') {
-            self.seen.run |= at - self.run_start >= ENCODED_MIN;
-            self.run_start = at + 1;
+            self.end_run(at);
         }
         if byte.is_ascii_digit() {
             self.group |= DIGITS;
@@ -250,15 +340,6 @@ impl<'a> Surveyor<'a> {
             return;
         }
         self.end_group();
-        if matches!(byte, b' ' | b'\n') {
-            self.end_token();
-            self.joint = match self.joint {
-                Joint::Sign if byte == b'\n' => Joint::Sign,
-                Joint::None | Joint::Sign => Joint::None,
-                quoted => quoted,
-            };
-            return;
-        }
         self.shown += 1;
         self.joint = match (self.joint, byte) {
             (Joint::Quote, b'+' | b'.' | b'&' | b'|') => Joint::Concatenation,
@@ -276,38 +357,6 @@ impl<'a> Surveyor<'a> {
         self.seen.escapes |= matches!(byte, b'%' | b'&' | b'\\' | b'=' | 0x1b);
         self.signs +=
             usize::from(byte.is_ascii() && !matches!(byte, b'.' | b',' | b'\'' | b'"' | b'-' | b'!' | b'(' | b')'));
-    }
-
-    fn end_group(&mut self) {
-        let group = std::mem::take(&mut self.group);
-        if group & WORDS != 0 {
-            self.token |= WORDS;
-            self.numbers = 0;
-        } else if group != 0 {
-            self.token |= group & HEX;
-            self.numbers += 1;
-            self.seen.numbers |= self.numbers >= NUMBERS_MIN;
-        }
-    }
-
-    fn end_token(&mut self) {
-        let token = std::mem::take(&mut self.token);
-        self.leet += usize::from(token & (WORDS | HEX) != 0 && token & DIGITS != 0);
-        if token == DOTS {
-            self.signals += 1;
-            self.seen.signals |= self.signals >= SIGNALS_MIN;
-        } else if token & (WORDS | DIGITS | HEX) != 0 {
-            self.signals = 0;
-        }
-    }
-
-    pub(super) fn finish(self) -> Survey {
-        Survey {
-            leet: self.leet >= LEET_WORDS,
-            words: (self.known_words + self.foreign_words) * KNOWN_SHARE > self.unknown_words,
-            noise: self.signs * 4 >= self.shown && self.shown > ENCODED_MIN,
-            ..self.seen
-        }
     }
 }
 
