@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import redis
-from tests.support import ROOT, free_port
+from tests.support import PATIENCE_SECONDS, ROOT, free_port
 
 PROGRAM = ROOT / ".services" / "redis-server"
 
@@ -25,7 +25,7 @@ class RedisServer:
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self.client = redis.Redis(port=self.port, socket_timeout=5, decode_responses=True, retry=Retry(NoBackoff(), 0))
+        self.client = redis.Redis(port=self.port, socket_timeout=60, decode_responses=True, retry=Retry(NoBackoff(), 0))
 
     @property
     def url(self) -> str:
@@ -41,7 +41,7 @@ class RedisServer:
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
             )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 self.client.ping()
@@ -64,7 +64,7 @@ class RedisServer:
         """End it as a crash would. It is gone when this returns."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE_SECONDS)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

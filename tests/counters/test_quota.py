@@ -17,9 +17,10 @@ from kalguard.decision.quota import DAY_SECONDS, PlanLimits, PlanQuota
 from kalguard.errors import Unavailable
 from kalguard.ledger.day import DayAccount
 from kalguard.ledger.file import BUFFER_BYTES, make_ledger, temporary_ledger
+from tests.counters.patience import patient
 from tests.counters.test_replicas import Watcher, patiently
 from tests.redis import RedisServer, redis_server
-from tests.support import ROOT
+from tests.support import PATIENCE_SECONDS, ROOT
 
 NOON = 20_000 * DAY_SECONDS + DAY_SECONDS // 2
 
@@ -30,6 +31,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of Redis is late here."""
+    patient(monkeypatch)
 
 
 @pytest.fixture
@@ -142,10 +149,12 @@ def test_worker_processes_share_the_count(tmp_path: Path) -> None:
     code = """
 import asyncio, sys
 from pathlib import Path
+from kalguard import mapped
 from kalguard.ledger.day import DayAccount
 from kalguard.ledger.file import LedgerFile
 from kalguard.decision.quota import PlanLimits, PlanQuota
 account = DayAccount(LedgerFile(Path(sys.argv[1])))
+mapped.LOCK_SECONDS = 60.0
 quota = PlanQuota(account, limits=lambda: PlanLimits(100), shared=None, clock=lambda: 1.7e9)
 async def run():
     taken = await asyncio.gather(*(quota.take("agent-1") for _ in range(60)))
@@ -156,7 +165,7 @@ asyncio.run(run())
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "ledger")], stdout=subprocess.PIPE, cwd=ROOT)
         for _ in range(3)
     ]
-    assert sum(int(process.communicate(timeout=30)[0]) for process in workers) == 100
+    assert sum(int(process.communicate(timeout=PATIENCE_SECONDS)[0]) for process in workers) == 100
 
 
 def test_several_instances_never_get_more_than_the_allowance_together_and_all_of_it_in_the_end(

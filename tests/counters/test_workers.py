@@ -17,7 +17,7 @@ from kalguard.decision.limits import Limit, Room, Taken
 from kalguard.decision.model import LimitName
 from kalguard.errors import Unavailable
 from kalguard.mapped import LOCK_SECONDS
-from tests.support import ROOT
+from tests.support import PATIENCE_SECONDS, ROOT
 
 PREAMBLE = """
 import asyncio, os, signal, sys
@@ -46,7 +46,7 @@ def worker(path: Path, code: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def limit(*key: str, allowed: int = MANY) -> Limit:
@@ -65,6 +65,8 @@ def used(counters: WorkerCounters, *key: str) -> int:
 
 def test_four_processes_allow_exactly_the_limit(path: Path) -> None:
     code = """
+from kalguard import mapped
+mapped.LOCK_SECONDS = 60.0  # who has it may have to wait for his turn
 async def run():
     taken = await asyncio.gather(*(counters.take(limits(100)) for _ in range(60)))
     print(sum(one.counted for one in taken))
@@ -74,7 +76,7 @@ asyncio.run(run())
         subprocess.Popen([sys.executable, "-c", PREAMBLE + code, str(path)], stdout=subprocess.PIPE, cwd=ROOT)
         for _ in range(4)
     ]
-    assert sum(int(process.communicate(timeout=30)[0]) for process in workers) == 100
+    assert sum(int(process.communicate(timeout=PATIENCE_SECONDS)[0]) for process in workers) == 100
     assert used(WorkerCounters(path), "a") == 100
 
 
@@ -128,11 +130,12 @@ def test_a_worker_that_stops_with_the_lock_holds_nobody_up(path: Path, monkeypat
             assert clock.now - started < LOCK_SECONDS / 2  # the wait is not paid again by each
         assert len(errors) == 51
         process.send_signal(signal.SIGCONT)
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
         assert take(counters, limit("a")).counted
 
 
-def test_others_are_served_while_somebody_waits_for_the_lock(path: Path) -> None:
+def test_others_are_served_while_somebody_waits_for_the_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "time", Looks())
     code = "asyncio.run(counters._file.locked(lambda: (os.write(1, b'.'), os.kill(os.getpid(), signal.SIGSTOP))))"
     counters = WorkerCounters(path)
 
@@ -160,7 +163,7 @@ def test_a_stopped_worker_that_is_killed_gives_the_lock_back(path: Path) -> None
         with pytest.raises(Unavailable):
             take(counters, limit("a"))
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
         assert take(counters, limit("a")).counted
 
 

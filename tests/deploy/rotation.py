@@ -58,7 +58,7 @@ def asking(server: Server) -> Iterator[list[str]]:
     over = threading.Event()
 
     def agent() -> None:
-        with httpx.Client(base_url=server.url, headers=bearer()) as client:
+        with httpx.Client(base_url=server.url, headers=bearer(), timeout=60) as client:
             while not over.is_set():
                 answered.append(client.post("/v1/prompt/check", json=GOOD_PROMPT).json()["requestId"])
                 time.sleep(0.002)

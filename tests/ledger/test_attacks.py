@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.counters.patience import patient
 from tests.counters.test_quota import Instance
 from tests.redis import redis_server
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of Redis is late here."""
+    patient(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

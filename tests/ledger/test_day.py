@@ -19,7 +19,7 @@ from kalguard.ledger.day import DayAccount
 from kalguard.ledger.file import AGENT_BYTES, AGENT_PLACES, AGENTS_AT, BUFFER_BYTES, LedgerFile, make_ledger
 from kalguard.ledger.file import temporary_ledger as new
 from tests.ledger.buffers import lock_held
-from tests.support import ROOT
+from tests.support import PATIENCE_SECONDS, ROOT
 
 DAY = 20_000
 TABLE = slice(AGENTS_AT, AGENTS_AT + AGENT_PLACES * AGENT_BYTES)
@@ -226,8 +226,10 @@ def test_two_processes_let_in_no_more_agents_than_the_limit(tmp_path: Path) -> N
     code = """
 import asyncio, sys
 from pathlib import Path
+from kalguard import mapped
 from kalguard.ledger.day import DayAccount
 from kalguard.ledger.file import LedgerFile
+mapped.LOCK_SECONDS = 60.0
 account = DayAccount(LedgerFile(Path(sys.argv[1])))
 async def run():
     names = [f"agent-{sys.argv[2]}-{number}" for number in range(200)]
@@ -236,7 +238,7 @@ asyncio.run(run())
 """
     command = [sys.executable, "-c", code, str(tmp_path / "ledger")]
     processes = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, cwd=ROOT) for name in ("a", "b")]
-    assert sum(int(process.communicate(timeout=30)[0]) for process in processes) == 100
+    assert sum(int(process.communicate(timeout=PATIENCE_SECONDS)[0]) for process in processes) == 100
 
 
 class PlainAccount:

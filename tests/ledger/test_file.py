@@ -17,7 +17,7 @@ from kalguard.errors import Unavailable
 from kalguard.ledger import file
 from kalguard.ledger.file import RING_AT, Entries, LedgerFile, make_ledger, ring_read, temporary_ledger, written
 from tests.ledger.buffers import lock_held
-from tests.support import ROOT
+from tests.support import PATIENCE_SECONDS, ROOT
 
 OLD, NEW = (Entries._make([number] * len(Entries._fields)) for number in (7, 8))
 
@@ -91,7 +91,7 @@ while True:
         assert process.stdout.read(1) == b"."
         time.sleep(0.003 * kill)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE_SECONDS)
         found = LedgerFile(path).changed_here(lambda entries: (entries, entries))
         assert len(set(found)) == 1
 

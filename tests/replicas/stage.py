@@ -19,7 +19,7 @@ import httpx
 
 from tests.cloud import API_KEY, StandIn
 from tests.redis import redis_server
-from tests.support import ROOT, SIDECAR, environment, stop, until
+from tests.support import PATIENCE_SECONDS, ROOT, SIDECAR, environment, stop, until
 
 SERVICES = ROOT / ".services"
 HAPROXY_CONFIG = ROOT / "deploy/haproxy/haproxy.cfg"
@@ -45,7 +45,7 @@ class Replica:
         self.folder.mkdir()
         self.audit_path = folder / "audit.jsonl"
         self._variables = {**variables, "audit_log_path": str(self.audit_path), "state_dir": str(folder / "state")}
-        self._machine = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+        self._machine = subprocess.Popen(["unshare", "--net", "sleep", "1200"])
         self.process: subprocess.Popen[bytes] | None = None
 
     def connect(self, bridge: str) -> None:
@@ -136,7 +136,7 @@ class Stage:
         new.write_text(json.dumps({"version": version, "rules": [no, yes] if denied else [yes]}))
         new.rename(self.policy)
 
-    def everywhere(self, true: Callable[[Replica], bool], seconds: float = 30.0) -> float:
+    def everywhere(self, true: Callable[[Replica], bool], seconds: float = PATIENCE_SECONDS) -> float:
         """Wait until it is true of every replica. Gives the seconds that it took."""
         begun = time.monotonic()
         until(lambda: all(true(replica) for replica in self.replicas), seconds)
@@ -175,7 +175,7 @@ def stage(folder: Path, checks_per_day: int, **variables: str) -> Iterator[Stage
             replica.connect("kgbr")
         for replica in replicas:
             replica.start()
-        found.everywhere(Replica.is_ready, seconds=60)
+        found.everywhere(Replica.is_ready)
         found.everywhere(lambda replica: replica.health()["cloud"]["connected"])
         until(lambda: len(found.balancer.up()) == len(replicas))
         yield found

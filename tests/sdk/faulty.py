@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+LONG_SECONDS = 40.0  # what nobody should wait for
+DRIP_SECONDS = 0.05
 Behaviour = Callable[["Request", socket.socket], None]
 
 
@@ -124,22 +126,22 @@ def changed(status: int = 200, **changes: Any) -> Behaviour:
 
 def silent(_: Request, connection: socket.socket) -> None:
     """Takes the request and says nothing."""
-    time.sleep(10)
+    time.sleep(LONG_SECONDS)
 
 
 def dripping_head(request: Request, connection: socket.socket) -> None:
     """A byte of the head now and then: no single wait is long."""
-    for _ in range(100):
+    for _ in range(int(LONG_SECONDS / DRIP_SECONDS)):
         connection.sendall(b"H")
-        time.sleep(0.05)
+        time.sleep(DRIP_SECONDS)
 
 
 def dripping_body(request: Request, connection: socket.socket) -> None:
     """A byte of the body now and then."""
     connection.sendall(http(200, b"", length=1000))
-    for _ in range(100):
+    for _ in range(int(LONG_SECONDS / DRIP_SECONDS)):
         connection.sendall(b" ")
-        time.sleep(0.05)
+        time.sleep(DRIP_SECONDS)
 
 
 def cut(request: Request, connection: socket.socket) -> None:

@@ -331,21 +331,22 @@ def test_a_transport_of_one_s_own() -> None:
 
 
 def test_with_the_sidecar_itself(tmp_path: Path) -> None:
+    given = {"token": token(), "timeout_seconds": 60, "connect_seconds": 60}
     with running(tmp_path, policy_default_deny="false") as server:
         for using in (with_sync, with_async):
-            good = using(server.url, lambda client: client.check_prompt(GOOD_PROMPT["messages"]), token=token())
+            good = using(server.url, lambda client: client.check_prompt(GOOD_PROMPT["messages"]), **given)
             assert (good.messages, good.risk_level) == (GOOD_PROMPT["messages"], "low")
-            sanitized = using(server.url, lambda client: client.check_prompt(PRIVATE), token=token())
+            sanitized = using(server.url, lambda client: client.check_prompt(PRIVATE), **given)
             assert "[EMAIL_REDACTED]" in sanitized.messages[0]["content"]
             with pytest.raises(KalGuardDenied, match="PROMPT_BLOCKED") as caught:
-                using(server.url, lambda client: client.check_prompt(ATTACK["messages"]), token=token())
+                using(server.url, lambda client: client.check_prompt(ATTACK["messages"]), **given)
             assert caught.value.risk_score is not None
             assert caught.value.risk_score >= 70
             with pytest.raises(KalGuardDenied, match="AUTH_FAILED"):
-                using(server.url, tool, token=token("x" * 40))
+                using(server.url, tool, **{**given, "token": token("x" * 40)})
             with pytest.raises(KalGuardDenied, match="CAPABILITY_DENIED"):
-                using(server.url, lambda client: client.register_tool("t", {}), token=token())
-            assert using(server.url, tool, token=token()).is_unchecked is False
+                using(server.url, lambda client: client.register_tool("t", {}), **given)
+            assert using(server.url, tool, **given).is_unchecked is False
 
 
 def test_it_needs_neither_the_extension_nor_the_server() -> None:

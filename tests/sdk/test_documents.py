@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.support import ROOT, Server, environment, token
+from tests.support import PATIENCE_SECONDS, ROOT, Server, environment, token
 
 DOCUMENTS = "".join((ROOT / "docs" / name).read_text() for name in ("integration.md", "integration-frameworks.md"))
 PYTHON = re.findall(r"```python\n(.*?)```", DOCUMENTS, re.DOTALL)
@@ -19,7 +19,7 @@ def run(command: list[str], example_server: Server) -> str:
         env=environment(sidecar_url=example_server.url, agent_token=token()),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

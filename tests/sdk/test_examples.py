@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, Server, environment, token
+from tests.support import PATIENCE_SECONDS, ROOT, Server, environment, token
 
 EXAMPLES = ROOT / "examples"
 
@@ -17,7 +17,7 @@ def run(name: str, example_server: Server, text: str) -> subprocess.CompletedPro
         env=environment(sidecar_url=example_server.url, agent_token=text),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 

@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +27,7 @@ from kalguard.sidecar.cloud import CloudView
 from tests.cloud import API_KEY, BEHAVIOURS, SIGNING_SECRET, StandIn, cloud
 from tests.support import (
     GOOD_PROMPT,
+    PATIENCE_SECONDS,
     SECRET,
     SIDECAR,
     Server,
@@ -39,6 +40,7 @@ from tests.support import (
     stop,
     token,
     until,
+    wait_for_a_day_that_lasts,
     workers_of,
 )
 
@@ -50,10 +52,17 @@ SYNC = {"cloud_sync_interval_ms": "10000", "policy_default_deny": "false", "toke
 PLAN_HEADERS = {"x-kalguard-plan", "x-kalguard-usage-remaining", "x-ratelimit-reset"}
 
 
+@pytest.fixture(autouse=True)
+def _one_day() -> None:
+    wait_for_a_day_that_lasts()
+
+
 @contextmanager
-def sidecar(folder: Path, stand_in: StandIn, **variables: str) -> Iterator[Server]:
+def sidecar(
+    folder: Path, stand_in: StandIn, command: Sequence[str] | None = None, **variables: str
+) -> Iterator[Server]:
     folder.mkdir(exist_ok=True, parents=True)
-    with running(folder, **{"api_key": API_KEY, "cloud_url": stand_in.url, **SYNC, **variables}) as server:
+    with running(folder, command, **{"api_key": API_KEY, "cloud_url": stand_in.url, **SYNC, **variables}) as server:
         yield server
 
 
@@ -69,12 +78,12 @@ def check(server: Server, text: str, **headers: str) -> httpx.Response:
 
 
 def state(server: Server) -> Any:
-    return httpx.get(f"{server.url}/health", timeout=10).json()["cloud"]["state"]
+    return httpx.get(f"{server.url}/health", timeout=60).json()["cloud"]["state"]
 
 
 def metric(server: Server, name: str) -> float:
     """The value of one series."""
-    for line in httpx.get(f"{server.metrics_url}/metrics", timeout=10).text.splitlines():
+    for line in httpx.get(f"{server.metrics_url}/metrics", timeout=60).text.splitlines():
         if line.startswith(f"{name} "):
             return float(line.rpartition(" ")[2])
     raise AssertionError(f"no {name}")
@@ -82,7 +91,7 @@ def metric(server: Server, name: str) -> float:
 
 def connected(server: Server) -> None:
     """Wait until every worker process has it from the main one: each connection is to any of them."""
-    until(lambda: all(state(server) == "connected" for _ in range(16)), 30)
+    until(lambda: all(state(server) == "connected" for _ in range(24)))
 
 
 def all_at_once(cases: list[str], carry_out: Callable[[str], None]) -> None:
@@ -151,7 +160,7 @@ def test_losing_cloud_changes_nothing_and_neither_does_a_restart_meanwhile(tmp_p
                 assert check(server, good).headers["x-kalguard-usage-remaining"] == "3"
                 behave(stand_in, behaviour)
                 expected = "rejected" if behaviour in REJECTING else "degraded"
-                until(lambda: state(server) == expected, 60)
+                until(lambda: state(server) == expected)
                 decides_as_before(server, behaviour)
                 (telling,) = [line for line in server.log().splitlines() if f"Cloud: {expected}" in line]
                 assert json.loads(telling)["level"] == ("error" if behaviour in REJECTING else "warning")
@@ -192,10 +201,8 @@ def test_a_withdrawn_token_is_refused_by_every_worker_soon_after(tmp_path: Path)
         text = token(SIGNING_SECRET)
         until(lambda: check(server, text).status_code == 200)
         stand_in.revoke(text)
-        until(lambda: check(server, text).status_code == 401, 20)
-        time.sleep(0.5)  # the workers take it up each for itself, within a quarter of a second
-        replies = [check(server, text) for _ in range(20)]
-        assert {reply.json()["errorCode"] for reply in replies} == {"TOKEN_REVOKED"}
+        # The workers take it up each for itself. So many replies are hardly ever all from one of them.
+        until(lambda: {check(server, text).json().get("errorCode") for _ in range(24)} == {"TOKEN_REVOKED"})
         assert metric(server, "kalguard_cloud_revoked_tokens") == 1
 
 
@@ -209,7 +216,7 @@ def test_a_new_signing_key_is_taken_up_and_the_old_one_stays_as_long_as_was_aske
         until(lambda: check(server, old).status_code == 200)
         assert check(server, new).status_code == 401
         stand_in.change(token_signing_secret="n" * 40)
-        until(lambda: check(server, new).status_code == 200, 20)
+        until(lambda: check(server, new).status_code == 200)
         assert check(server, old).status_code == (401 if overlap == "0" else 200)
 
 
@@ -219,9 +226,9 @@ def test_the_old_signing_key_ends_with_its_overlap(tmp_path: Path) -> None:
         connected(server)
         until(lambda: check(server, old).status_code == 200)
         stand_in.change(token_signing_secret="n" * 40)
-        until(lambda: check(server, token("n" * 40)).status_code == 200, 20)
+        until(lambda: check(server, token("n" * 40)).status_code == 200)
         stand_in.stop()  # nobody need say so
-        until(lambda: check(server, old).status_code == 401, 10)
+        until(lambda: check(server, old).status_code == 401)
 
 
 def test_a_plan_is_told_on_every_reply_and_changes_with_the_next_answer(tmp_path: Path) -> None:
@@ -240,7 +247,7 @@ def test_a_plan_is_told_on_every_reply_and_changes_with_the_next_answer(tmp_path
             assert reply.headers["x-ratelimit-reset"] == midnight
         stand_in.change(tier="enterprise")
         stand_in.limit(checks_per_day=-1)
-        until(lambda: httpx.get(f"{server.url}/health").headers["x-kalguard-plan"] == "enterprise", 20)
+        until(lambda: httpx.get(f"{server.url}/health").headers["x-kalguard-plan"] == "enterprise")
         assert check(server, token(SIGNING_SECRET)).headers["x-kalguard-usage-remaining"] == "-1"
         said = httpx.get(f"{server.url}/health").json()["cloud"]
         assert said == {"connected": True, "state": "connected", "tier": "enterprise", "orgId": "org_1"}
@@ -249,7 +256,7 @@ def test_a_plan_is_told_on_every_reply_and_changes_with_the_next_answer(tmp_path
 def test_what_is_not_changed_is_not_sent_again(tmp_path: Path) -> None:
     with cloud() as stand_in, sidecar(tmp_path, stand_in) as server:
         connected(server)
-        until(lambda: metric(server, 'kalguard_cloud_syncs_total{result="unchanged"}') > 0, 20)
+        until(lambda: metric(server, 'kalguard_cloud_syncs_total{result="unchanged"}') > 0)
         assert state(server) == "connected"
         assert server.log().count("KalGuard Cloud: connected") == 1
 
@@ -311,7 +318,7 @@ def test_the_end_does_not_wait_for_a_cloud_that_hangs(tmp_path: Path) -> None:
         stand_in.behaviour = "hanging"
         started = time.monotonic()
         assert stop(server.process) == 0
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 30  # Cloud hangs for a minute
         assert "1 usage events are lost" in server.log()
 
 
@@ -337,7 +344,7 @@ def refused_to_start(**variables: str) -> tuple[int, str]:
         env=environment(api_key=API_KEY, cloud_url="http://127.0.0.1:1", **variables),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     return ended.returncode, ended.stderr.splitlines(keepends=True)[-1]

@@ -18,7 +18,7 @@ from kalguard.wire.cloud import VALIDATE_PATH
 from tests.cloud import API_KEY, SIGNING_SECRET, StandIn, cloud
 from tests.sidecar.test_cloud import SYNC, check, connected, metric, sidecar, state
 from tests.sidecar.test_cloud_usage import adds_up, events
-from tests.support import SIDECAR, Server, environment, running, token, until, workers_of
+from tests.support import PATIENCE_SECONDS, SIDECAR, Server, environment, running, token, until, workers_of
 
 
 def test_a_cloud_that_will_have_no_event_at_all_does_not_empty_the_spool(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_cloud_that_will_have_no_event_at_all_does_not_empty_the_spool(tmp_pat
         assert account["dropped"] <= 5
         assert server.log().count("will not have a usage event") <= 5
         stand_in.behaviour = "good"
-        until(lambda: events(server)["spool"] < 100, 30)
+        until(lambda: events(server)["spool"] < 100)
 
 
 def test_an_expiry_beyond_all_calendars_is_no_licence(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_an_expiry_beyond_all_calendars_is_no_licence(tmp_path: Path) -> None:
         until(lambda: state(server) == "degraded")
         stand_in.change(expires_at=datetime.max.replace(tzinfo=UTC))
         stand_in.revoke(text)
-        until(lambda: check(server, text).status_code == 401, 30)
+        until(lambda: check(server, text).status_code == 401)
         assert "failed" not in server.log()
 
 
@@ -101,7 +101,7 @@ def test_a_list_of_authorities_that_cannot_be_read_stops_the_start(tmp_path: Pat
             env={**environment(api_key=API_KEY, cloud_url="https://127.0.0.1:1"), "SSL_CERT_FILE": str(path)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         assert ended.returncode == 2
@@ -138,7 +138,7 @@ def test_a_full_disk_lets_no_withdrawn_token_pass(tmp_path: Path) -> None:
         for withdrawn in (text, other):  # one after the other: what is set aside for it is set aside again
             until(lambda one=withdrawn: check(server, one).status_code == 200)  # type: ignore[misc]
             stand_in.revoke(withdrawn)
-            until(lambda one=withdrawn: check(server, one).status_code == 401, 25)  # type: ignore[misc]
+            until(lambda one=withdrawn: check(server, one).status_code == 401)  # type: ignore[misc]
         assert "cannot be kept" not in server.log()
 
 

@@ -12,20 +12,33 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.cloud import SIGNING_SECRET, StandIn, cloud
+from tests.patient import PATIENT
 from tests.redis import redis_server
-from tests.sidecar.test_cloud import PROMPT, behave, check, connected, sidecar, state
-from tests.support import GOOD_PROMPT, Server, bearer, stop, token, until, workers_of
+from tests.sidecar.test_cloud import PROMPT, behave, check, connected, state
+from tests.sidecar.test_cloud import sidecar as hurried
+from tests.support import GOOD_PROMPT, Server, bearer, stop, token, until, wait_for_a_day_that_lasts, workers_of
 
 OUTAGES = ("gone", "hanging", "broken", "rubbish", "cut", "busy")
 CALLERS = 4
 EVENT_FIELDS = {"eventType", "agentId", "decision", "timestamp", "requestId"}
+
+
+@pytest.fixture(autouse=True)
+def _one_day() -> None:
+    wait_for_a_day_that_lasts()
+
+
+def sidecar(folder: Path, stand_in: StandIn, **variables: str) -> AbstractContextManager[Server]:
+    """One that counts however slow the machine is, and has time at the end to hand over what waits."""
+    return hurried(folder, stand_in, PATIENT, **{"drain_seconds": "10", **variables})
 
 
 def together(servers: Sequence[Server], count: int, text: str | None = None) -> Counter[int]:
@@ -42,7 +55,7 @@ def together(servers: Sequence[Server], count: int, text: str | None = None) -> 
 def events(server: Server) -> dict[str, float]:
     """The account of usage events, of one moment."""
     found: dict[str, float] = {}
-    for line in httpx.get(f"{server.metrics_url}/metrics", timeout=10).text.splitlines():
+    for line in httpx.get(f"{server.metrics_url}/metrics", timeout=60).text.splitlines():
         if line.startswith(("kalguard_usage_events_total{", "kalguard_usage_events_waiting{")):
             name, _, value = line.rpartition(" ")
             found[name.split('"')[1]] = float(value)
@@ -64,10 +77,11 @@ def test_a_day_s_checks_are_exact_over_workers_and_a_restart(tmp_path: Path) -> 
             server.process.wait()
         with sidecar(tmp_path, stand_in, **kept) as server:
             assert together([server], 40) == {200: 10, 429: 30}
+            before = time.time()
             reply = check(server, token(SIGNING_SECRET))
             midnight = (int(time.time()) // 86_400 + 1) * 86_400
             assert reply.json()["data"] == {"allowed": False, "remaining": 0, "resetAt": midnight}
-            assert abs(int(reply.headers["retry-after"]) - (midnight - time.time())) < 5
+            assert midnight - time.time() - 1 <= int(reply.headers["retry-after"]) <= midnight - before + 1
             assert reply.headers["x-kalguard-usage-remaining"] == "0"
             assert {record["type"] for record in server.audit() if record["decision"] == "deny"} == {"policy_deny"}
 
@@ -225,7 +239,7 @@ class Load:
 
     def _run(self, number: int) -> None:
         text = token(SIGNING_SECRET, sub=f"agent-{number}")
-        with httpx.Client(timeout=10, headers=bearer(text)) as client:
+        with httpx.Client(timeout=60, headers=bearer(text)) as client:
             while not self._ended.is_set():
                 try:
                     reply = client.post(self.server.url + PROMPT, json=GOOD_PROMPT)
@@ -254,8 +268,8 @@ def test_ten_outages_and_two_killed_workers_later_every_check_is_counted_once(tm
                     time.sleep(draw.uniform(0.2, 1.0))
                     assert adds_up(events(server))
             assert load.problems == []
-            until(lambda: state(server) == "connected", 40)
-            until(lambda: events(server)["buffer"] < 100, 60)
+            until(lambda: state(server) == "connected")
+            until(lambda: events(server)["buffer"] < 100)
             account = events(server)
             assert adds_up(account)
             assert account["dropped"] == 0

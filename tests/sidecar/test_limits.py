@@ -16,8 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.patient import PATIENT
 from tests.redis import RedisServer, redis_server
-from tests.support import Server, bearer, running, token, until
+from tests.support import PATIENCE_SECONDS, Server, bearer, running, said_of, token, until
 
 TOOL = "/v1/tool/check"
 CALL = {"toolName": "t"}
@@ -37,7 +38,7 @@ def call_together(servers: list[Server], calls: int, callers: int = 50, agent: s
     async def run() -> list[httpx.Response]:
         turn = asyncio.Semaphore(callers)
         limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
-        async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+        async with httpx.AsyncClient(limits=limits, timeout=60) as client:
 
             async def one(number: int) -> httpx.Response:
                 async with turn:
@@ -76,14 +77,19 @@ def metric(server: Server, name: str) -> float | None:
     return float(found[1]) if found else None
 
 
+def beats(redis: RedisServer) -> int:
+    """How often workers have said that they are there."""
+    return int(redis.client.info("commandstats")["cmdstat_zremrangebyscore"]["calls"])
+
+
 def workers_of(server: Server) -> list[int]:
     """The process ids of the worker processes: those that have the table of counts open."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if "counters" in Path(f"/proc/{pid}/maps").read_text()]
+    return [int(pid) for pid in children if "counters" in said_of(pid, "maps")]
 
 
 def test_fifty_callers_at_four_workers_get_exactly_the_limit(tmp_path: Path) -> None:
-    with running(tmp_path, workers="4", tool_rate_limit="100", **OPEN) as server:
+    with running(tmp_path, PATIENT, workers="4", tool_rate_limit="100", **OPEN) as server:
         until(lambda: len(workers_of(server)) == 4)
         replies = call_together([server], 150)
         assert statuses(replies) == {200: 100, 429: 50}
@@ -102,7 +108,9 @@ def test_the_replies_say_how_the_limits_stand(tmp_path: Path) -> None:
     (tmp_path / "tools.json").write_text('{"tools": [{"name": "t", "rateLimitPerMinute": 1}, {"name": "free"}]}')
     tools = str(tmp_path / "tools.json")
     with running(tmp_path, tool_rate_limit="3", tools_path=tools, **OPEN) as server:
+        began = time.time()
         first, second = call(server), call(server)
+        waited = time.time() - began
         free = server.post(TOOL, {"toolName": "free"})
         for reply in (first, second):
             assert reply.headers["ratelimit-policy"] == '"agent";q=3;w=60, "tool";q=1;w=60'
@@ -110,10 +118,10 @@ def test_the_replies_say_how_the_limits_stand(tmp_path: Path) -> None:
         assert "retry-after" not in first.headers
         assert re.fullmatch(r'"agent";r=2;t=\d+, "tool";r=0;t=(\d+)', second.headers["ratelimit"])
         assert second.status_code == 429
-        assert 59 <= int(second.headers["retry-after"]) <= 61
+        assert 59 - waited <= int(second.headers["retry-after"]) <= 61
         data = second.json()["data"]
         assert data["remaining"] == 0
-        assert abs(data["resetAt"] - time.time() - int(second.headers["retry-after"])) < 3
+        assert began - 1 <= data["resetAt"] - int(second.headers["retry-after"]) <= began + waited + 1
         assert free.headers["ratelimit-policy"] == '"agent";q=3;w=60'
         denied = server.post(TOOL, {"toolName": "unknown"})
         assert denied.status_code == 403
@@ -148,7 +156,7 @@ def test_two_instances_with_a_redis_get_exactly_the_limit(tmp_path: Path, redis:
     (tmp_path / "one").mkdir()
     (tmp_path / "other").mkdir()
     shared = {"redis_url": redis.url, "workers": "2", "tool_rate_limit": "100", **OPEN}
-    with running(tmp_path / "one", **shared) as one, running(tmp_path / "other", **shared) as other:
+    with running(tmp_path / "one", PATIENT, **shared) as one, running(tmp_path / "other", PATIENT, **shared) as other:
         until(lambda: redis.client.zcard("kalguard:instances") == 2)
         for server in (one, other):
             until(lambda server=server: metric(server, "kalguard_ratelimit_degraded") == 0)  # type: ignore[misc]
@@ -159,19 +167,19 @@ def test_two_instances_with_a_redis_get_exactly_the_limit(tmp_path: Path, redis:
 
 
 def test_while_redis_is_lost_an_instance_counts_its_share_and_says_so(tmp_path: Path, redis: RedisServer) -> None:
-    with running(tmp_path, redis_url=redis.url, workers="2", tool_rate_limit="20", **OPEN) as server:
+    with running(tmp_path, PATIENT, redis_url=redis.url, workers="2", tool_rate_limit="20", **OPEN) as server:
         until(lambda: redis.client.zcard("kalguard:instances") == 1)
-        redis.client.zadd("kalguard:instances", {"another-instance": time.time() + 60})
-        time.sleep(6)  # every worker has said that it is there, and so heard of the other
+        redis.client.zadd("kalguard:instances", {"another-instance": time.time() + 3600})
+        said = beats(redis)  # each worker says every five seconds that it is there, and so hears of the other
+        until(lambda: beats(redis) >= said + 3)
         assert [call(server).status_code for _ in range(4)] == [200] * 4
-        before = server.log().count("store of limits lost")  # by a call that took too long on a busy machine
         redis.kill()
         assert statuses(call_together([server], 30)) == {200: 6, 429: 24}  # 20 // 2, of which 4 are used up
         until(lambda: metric(server, "kalguard_ratelimit_degraded") == 1)
         until(lambda: health(server)["limits"] == {"store": "redis", "state": "degraded"})
         assert httpx.get(f"{server.url}/health/ready").status_code == 200
         assert (metric(server, 'kalguard_ratelimit_backend_errors_total{store="redis"}') or 0) >= 1
-        assert server.log().count("store of limits lost") - before in (1, 2)  # once for each worker
+        assert server.log().count("store of limits lost") in (1, 2)  # once for each worker
         redis.start()
         until(lambda: metric(server, "kalguard_ratelimit_degraded") == 0)
         assert health(server)["limits"]["state"] == "ok"
@@ -187,11 +195,8 @@ def test_a_redis_that_hangs_is_waited_for_once(tmp_path: Path, redis: RedisServe
         try:
             assert call(server).status_code == 200
             failed = metric(server, 'kalguard_ratelimit_backend_errors_total{store="redis"}')
-            started = time.monotonic()
             assert statuses(call_together([server], 100, callers=1)) == {200: 100}
-            took = time.monotonic() - started
-            assert took < 100 * 0.05  # a hundred waits would have been more
-            # Only the background has asked meanwhile, ever less often.
+            # Each wait is told as an error. Only the background has asked meanwhile, ever less often.
             assert (metric(server, 'kalguard_ratelimit_backend_errors_total{store="redis"}') or 0) - (failed or 0) <= 10
         finally:
             redis.go_on()
@@ -246,12 +251,12 @@ def test_a_worker_that_is_stopped_holds_up_nobody(tmp_path: Path) -> None:
         # Each writes a chain of its own: both have answered, none is just starting.
         until(lambda: call(server).status_code == 200 and len({record["chain"] for record in server.audit()}) == 2)
         stopped = workers_of(server)[0]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
 
         def answered(_: int) -> int:
             while time.monotonic() < deadline:  # new connections: some are given to the stopped one, and time out
                 with suppress(httpx.TimeoutException):
-                    return httpx.post(server.url + TOOL, json=CALL, headers=bearer(), timeout=1).status_code
+                    return httpx.post(server.url + TOOL, json=CALL, headers=bearer(), timeout=3).status_code
             return 0
 
         os.kill(stopped, signal.SIGSTOP)

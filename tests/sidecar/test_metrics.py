@@ -129,7 +129,7 @@ def test_records_are_counted_where_they_are_written(tmp_path: Path) -> None:
         until(lambda: scraped(server, "kalguard_audit_records_total", 'sink="file"', 'result="ok"') == 10)
         writes = scraped(server, "kalguard_audit_write_duration_seconds_count")
         assert writes is not None and 1 <= writes <= 10
-        assert scraped(server, "kalguard_audit_queue_depth") == 0
+        until(lambda: scraped(server, "kalguard_audit_queue_depth") == 0)
 
 
 def test_what_was_counted_is_told_once() -> None:
@@ -250,7 +250,7 @@ def test_who_connects_and_says_nothing_is_cut_off(tmp_path: Path, monkeypatch: p
             with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
                 connection.sendall(said)
                 assert connection.recv(1) == b""
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 20  # the connection would be given up here after 30
         assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
     finally:
         stop()

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from kalguard.decision.registration import Definition
+from tests.patient import PATIENT
 from tests.support import ALL_CAPABILITIES, ALLOW_ALL, Server, bearer, running, token, until, wait_until_up, workers_of
 
 REGISTER, CHECK = "/v1/tool/register", "/v1/tool/check"
@@ -44,7 +45,7 @@ def statuses(server: Server, body: object = GOOD_CALL, times: int = 24) -> set[i
 
 
 def test_all_workers_know_a_tool_at_once_and_one_that_replaces_a_killed_one_too(tmp_path: Path) -> None:
-    with running(tmp_path, **variables(tmp_path, {}), workers="3") as server:
+    with running(tmp_path, PATIENT, **variables(tmp_path, {}), workers="3") as server:
         assert statuses(server) == {403}
         assert server.post(REGISTER, TOOL, agent()).status_code == 200
         assert statuses(server) == {200}
@@ -63,7 +64,7 @@ def test_of_two_agents_that_race_one_wins_and_the_other_is_told(tmp_path: Path) 
         body = {**TOOL, "toolName": f"t{number}", "description": name}
         return server.post(REGISTER, body, agent(name))
 
-    with running(tmp_path, **variables(tmp_path, {}), workers="2") as server, ThreadPoolExecutor(2) as pool:
+    with running(tmp_path, PATIENT, **variables(tmp_path, {}), workers="2") as server, ThreadPoolExecutor(2) as pool:
         for number in range(10):
             both = list(pool.map(lambda name, n=number: register(server, n, name), ("agent-a", "agent-b")))
             assert sorted(reply.status_code for reply in both) == [200, 403]
@@ -75,7 +76,7 @@ def test_of_two_agents_that_race_one_wins_and_the_other_is_told(tmp_path: Path) 
 
 
 def test_the_operator_agrees_to_the_new_definition_or_to_the_old_one(tmp_path: Path) -> None:
-    with running(tmp_path, **variables(tmp_path, {}), workers="2") as server:
+    with running(tmp_path, PATIENT, **variables(tmp_path, {}), workers="2") as server:
         server.post(REGISTER, TOOL, agent())
         server.post(REGISTER, CHANGED_TOOL, agent())
         anything = {**GOOD_CALL, "arguments": {"x": 1}}

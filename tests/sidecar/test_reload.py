@@ -13,7 +13,7 @@ import pytest
 from kalguard.sidecar.background import Repeated
 from kalguard.sidecar.files import Change, LiveFile
 from kalguard.sidecar.folders import FolderWatch
-from tests.support import GOOD_PROMPT, Server, running, until
+from tests.support import GOOD_PROMPT, Server, running, until, until_in_loop
 
 ALLOW = json.dumps({"rules": [{"id": "all", "decision": "allow"}]})
 DENY = json.dumps({"rules": [{"id": "none", "decision": "deny"}]})
@@ -197,11 +197,7 @@ def test_files_are_not_read_again_and_again_while_nothing_happens(tmp_path: Path
         await asyncio.sleep(0.5)
         assert looks <= 2  # one when the watch begins
         (tmp_path / "policy.json").write_text(DENY)
-        for _ in range(200):
-            await asyncio.sleep(0.02)
-            if file() == DENY.encode():
-                break
-        assert file() == DENY.encode()
+        await until_in_loop(lambda: file() == DENY.encode())
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
 

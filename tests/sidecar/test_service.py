@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from kalguard.wire.codes import ErrorCode
-from tests.support import GOOD_PROMPT, Server, bearer, running, stop, until, wait_until_up, workers_of
+from tests.support import GOOD_PROMPT, PATIENCE_SECONDS, Server, bearer, running, stop, until, wait_until_up, workers_of
 
 
 def test_probes_need_no_token_and_carry_a_request_id(server: Server) -> None:
@@ -75,7 +75,7 @@ def test_metrics_count_decisions_of_all_workers(tmp_path: Path) -> None:
             'kalguard_check_failures_total{cause="auth",check="prompt",effect="denied"} 1.0',
             'kalguard_check_duration_seconds_count{check="prompt"} 21.0',
         }
-        until(lambda: counted <= set(httpx.get(f"{server.metrics_url}/metrics").text.splitlines()), seconds=2)
+        until(lambda: counted <= set(httpx.get(f"{server.metrics_url}/metrics").text.splitlines()))
         assert "agent-1" not in httpx.get(f"{server.metrics_url}/metrics").text
 
 
@@ -84,7 +84,7 @@ def test_metrics_have_no_place_on_the_api_s_port(server: Server) -> None:
 
 
 def test_sigterm_drains_and_ends_well(tmp_path: Path) -> None:
-    with running(tmp_path, policy_default_deny="false", drain_seconds="20") as server:
+    with running(tmp_path, policy_default_deny="false", drain_seconds="60") as server:
         server.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 15
         while httpx.get(f"{server.url}/health/ready").status_code == 200:
@@ -92,11 +92,11 @@ def test_sigterm_drains_and_ends_well(tmp_path: Path) -> None:
         assert httpx.get(f"{server.url}/health/ready").json()["status"] == "draining"
         assert httpx.get(f"{server.url}/health/live").status_code == 200
         assert server.post("/v1/prompt/check", GOOD_PROMPT).status_code == 200
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_request_in_flight_is_finished(tmp_path: Path) -> None:
-    with running(tmp_path, policy_default_deny="false", drain_seconds="5") as server:
+    with running(tmp_path, policy_default_deny="false", drain_seconds="10") as server:
         connection = http.client.HTTPConnection(urlsplit(server.url).netloc)
         body = json.dumps(GOOD_PROMPT).encode()
         connection.putrequest("POST", "/v1/prompt/check")
@@ -107,14 +107,14 @@ def test_a_request_in_flight_is_finished(tmp_path: Path) -> None:
         threading.Timer(1.5, connection.send, [body[10:]]).start()
         assert connection.getresponse().status == 200
         connection.close()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         assert [record["type"] for record in server.audit()] == ["prompt_allowed"]
 
 
 def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     with running(tmp_path, drain_seconds="600") as server:
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(60) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_what_was_answered_is_on_record_after_a_kill(tmp_path: Path) -> None:

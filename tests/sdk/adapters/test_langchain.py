@@ -203,7 +203,7 @@ def test_what_middleware_before_it_adds_is_checked(client: KalGuardClient) -> No
 
 def test_an_async_client_serves_ainvoke_and_nothing_else(server: Server) -> None:
     async def run() -> None:
-        async with AsyncKalGuardClient(server.url, token()) as client:
+        async with AsyncKalGuardClient(server.url, token(), timeout_seconds=60) as client:
             model = saying(calling("get_weather", location="Oslo"), AIMessage("Sunny."))
             end = await agent_of(model, KalGuardMiddleware(client)).ainvoke(
                 {"messages": [HumanMessage(f"I am {MAIL}.")]}

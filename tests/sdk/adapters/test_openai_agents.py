@@ -223,7 +223,7 @@ def test_a_client_serves_several_event_loops_and_an_async_one_serves_one(
     assert [run_sync(agent, "Hello.").final_output for _ in range(2)] == ["Yes.", "No."]
 
     async def twice() -> None:
-        async with AsyncKalGuardClient(server.url, token()) as async_client:
+        async with AsyncKalGuardClient(server.url, token(), timeout_seconds=60) as async_client:
             model, tools = ScriptedModel([calls("get_weather", location="Oslo"), says("Sunny.")]), Tools()
             assert (await Runner.run(agent_of(model, async_client, tools), "Weather?")).final_output == "Sunny."
             assert tools.runs == ["Oslo"]

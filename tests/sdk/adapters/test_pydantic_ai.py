@@ -300,7 +300,7 @@ def test_a_model_can_be_wrapped_on_its_own(client: KalGuardClient) -> None:
 
 def test_an_async_client_serves_one_event_loop(server: Server) -> None:
     async def twice() -> None:
-        async with AsyncKalGuardClient(server.url, token()) as client:
+        async with AsyncKalGuardClient(server.url, token(), timeout_seconds=60) as client:
             model, tools = Scripted(("get_weather", {"location": "Oslo"}), "Sunny."), Tools()
             assert (await agent_of(model, client, tools).run("Weather?")).output == "Sunny."
             assert tools.runs == ["Oslo"]
