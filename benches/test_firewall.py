@@ -6,7 +6,7 @@ goes round over different texts of one length, so that no text is learned by hea
 """
 
 from collections.abc import Callable, Sequence
-from itertools import cycle
+from itertools import count, cycle
 from typing import Any, NamedTuple
 
 import msgspec
@@ -66,7 +66,10 @@ class Work(NamedTuple):
 
 
 def test_kalguard(benchmark: Any, firewall: PromptFirewall, size: str) -> None:
-    inspections = Work(firewall.inspect, [_request(messages) for messages in INPUTS[size]]).run(benchmark, size)
+    agents = count()  # each asks for the first time: what an agent sent before is not read again
+    inspections = Work(
+        lambda request: firewall.inspect(request, str(next(agents))), [_request(messages) for messages in INPUTS[size]]
+    ).run(benchmark, size)
     # The learned scorer may have its doubts about one of so many texts; they must have no effect.
     assert all(inspection.passed and inspection.sanitized_messages is None for inspection in inspections)
 

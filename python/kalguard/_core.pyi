@@ -179,16 +179,22 @@ class Scanner:
         blocked_phrases: Sequence[str],
         monitor: bool,
         patterns: bytes | None,
+        secret: bytes,
     ) -> Scanner:
         """Compile a scanner.
 
         Thresholds are scores from 0 to 100; weights are factors, 1.0 changes nothing. `blocked_phrases` are
         matched in any case, as written by a person. With `monitor` everything is found and nothing has an effect.
-        `patterns` is a patterns file as UTF-8 JSON. Raises `PatternError`, which names the pattern and the field, when
-        a phrase or pattern cannot be used or does not do what its examples say.
+        `patterns` is a patterns file as UTF-8 JSON. `secret`, 16 random bytes that nobody else knows, is what
+        messages in which nothing was found are remembered by. Raises `PatternError`, which names the pattern and the
+        field, when a phrase or pattern cannot be used or does not do what its examples say.
         """
-    def scan(self, conversation: Conversation, /) -> Scan:
-        """Judge all texts of a conversation together."""
+    def scan(self, conversation: Conversation, agent_id: str, /) -> Scan:
+        """Judge all texts of an agent's conversation together.
+
+        A message of this agent in which nothing was found is not read again while it is remembered. That changes no
+        answer.
+        """
     def explain(
         self, segments: Sequence[tuple[int, str, str]], /
     ) -> tuple[Scan, tuple[tuple[str, str, int, int, int, int], ...]]:

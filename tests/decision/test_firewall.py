@@ -18,7 +18,7 @@ CLEAN = "Write to [EMAIL_REDACTED], or to [EMAIL_REDACTED] again."
 
 
 def inspect(*messages: dict[str, Any], **options: Any) -> Inspection:
-    return PromptFirewall(FirewallOptions(**options)).inspect(Conversation(write_json({"messages": messages})))
+    return PromptFirewall(FirewallOptions(**options)).inspect(Conversation(write_json({"messages": messages})), "agent")
 
 
 def messages_of(inspection: Inspection) -> list[dict[str, Any]]:
@@ -58,6 +58,22 @@ def test_the_shared_personal_data(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", vectors("model.json"), ids=lambda case: case["text"][:40])
 def test_the_shared_texts_that_no_pattern_knows(case: dict[str, Any]) -> None:
     assert inspect(say(case["text"], case["role"])).passed is not case["blocked"]
+
+
+def test_with_each_turn_of_a_conversation_the_answer_is_as_if_it_was_the_first() -> None:
+    firewall = PromptFirewall(FirewallOptions())
+    turns = [
+        say("How do I bake bread?"),
+        say("With flour.", "assistant"),
+        say(MAIL),
+        say(ATTACK, "system"),
+        say(ATTACK),
+    ]
+    for agent_id in ("ann", "ann", "bob"):
+        for count in range(1, len(turns) + 1):
+            conversation = Conversation(write_json({"messages": turns[:count]}))
+            assert firewall.inspect(conversation, agent_id) == inspect(*turns[:count])
+    assert not firewall.inspect(Conversation(write_json({"messages": turns})), "ann").passed
 
 
 def test_the_score_that_meets_the_threshold_blocks_and_one_less_does_not() -> None:
@@ -214,7 +230,7 @@ def test_of_a_name_that_is_given_twice_what_was_judged_is_returned() -> None:
         b'{"messages": [{"role": "user", "content": "a@example.org", "x": 1, "content": "b@example.org"}]}'
     )
     assert [text for *_, text in twice.texts] == ["b@example.org"]
-    sanitized = PromptFirewall(FirewallOptions()).inspect(twice).sanitized_messages
+    sanitized = PromptFirewall(FirewallOptions()).inspect(twice, "agent").sanitized_messages
     assert sanitized is not None
     assert b"a@example.org" not in sanitized
     assert json.loads(sanitized) == [{"role": "user", "x": 1, "content": "[EMAIL_REDACTED]"}]

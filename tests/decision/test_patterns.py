@@ -22,7 +22,7 @@ def firewall(*patterns: Any, **more: Any) -> PromptFirewall:
 
 
 def inspect(target: PromptFirewall, text: str) -> Inspection:
-    return target.inspect(Conversation(write_json({"messages": [{"role": "user", "content": text}]})))
+    return target.inspect(Conversation(write_json({"messages": [{"role": "user", "content": text}]})), "agent")
 
 
 @pytest.mark.parametrize(

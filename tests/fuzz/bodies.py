@@ -76,7 +76,7 @@ def read(data: bytes) -> None:
         assert request.message_count == len(value["messages"])
         said = list(_strings(value["messages"]))
         assert all(text in said for *_, text in request.texts)
-        sanitized = FIREWALL.inspect(request).sanitized_messages
+        sanitized = FIREWALL.inspect(request, "fuzz").sanitized_messages
         if sanitized is not None:
             _assert_same_but_for_texts(json.loads(sanitized), value["messages"])
 

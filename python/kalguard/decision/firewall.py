@@ -5,6 +5,7 @@ accepts, it matches in linear time, and so does the core, whose engine is of the
 """
 
 import hashlib
+import secrets
 from typing import Any, Protocol
 
 import msgspec
@@ -16,6 +17,7 @@ from kalguard.decision.model import Finding, Inspection, RiskAssessment
 from kalguard.errors import PatternError, Unavailable
 
 _MAX_EXPRESSION_BYTES = 1 << 20  # of memory, for google-re2
+_SECRET_BYTES = 16
 
 
 class FirewallOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +40,8 @@ class FirewallOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Firewall(Protocol):
     """Judges conversations, and finds personal data and secrets in the arguments of tool calls."""
 
-    def inspect(self, conversation: Conversation) -> Inspection:
-        """Judge a conversation; where it may pass only changed, say how."""
+    def inspect(self, conversation: Conversation, agent_id: str) -> Inspection:
+        """Judge an agent's conversation; where it may pass only changed, say how."""
 
     def find_in_arguments(self, arguments: Arguments) -> tuple[Finding, ...]:
         """Personal data and secrets in arguments, each category once. Raises `Unavailable`."""
@@ -60,15 +62,17 @@ class PromptFirewall:
             value = decode(patterns, PatternError)
             document = encode(value, PatternError)
             _check_expressions(value)
-        self.scanner = Scanner(**msgspec.structs.asdict(options), patterns=document)
+        self.scanner = Scanner(
+            **msgspec.structs.asdict(options), patterns=document, secret=secrets.token_bytes(_SECRET_BYTES)
+        )
         if patterns is not None:
             validate(value, "patterns", PatternError)
             self.pattern_count = len(value.get("patterns", ()))
             self.digest = hashlib.sha256(patterns).hexdigest()
 
-    def inspect(self, conversation: Conversation) -> Inspection:
-        """Judge a conversation; where it may pass only changed, say how."""
-        scan = self.scanner.scan(conversation)
+    def inspect(self, conversation: Conversation, agent_id: str) -> Inspection:
+        """Judge an agent's conversation; where it may pass only changed, say how."""
+        scan = self.scanner.scan(conversation, agent_id)
         findings = tuple([Finding(*finding) for finding in scan.findings])
         cause = findings[0].category if findings else "risk score"
         return Inspection(
@@ -85,7 +89,7 @@ class PromptFirewall:
 class ClosedFirewall:
     """What is in force when the patterns file cannot be used: nothing passes."""
 
-    def inspect(self, conversation: Conversation) -> Inspection:
+    def inspect(self, conversation: Conversation, agent_id: str) -> Inspection:
         """Object."""
         return Inspection(objection="patterns file cannot be loaded")
 

@@ -197,7 +197,7 @@ class Pipeline:
         ruling = self._ask_policy(access)
         if ruling.code is not None:
             return self._verdict(admission, ruling.code, ruling.evaluation.reason, ruling=ruling)
-        inspection = self._firewall().inspect(conversation)
+        inspection = self._firewall().inspect(conversation, access.agent_id)
         code = None if inspection.passed else ErrorCode.PROMPT_BLOCKED
         reason = inspection.objection or ruling.evaluation.reason
         return self._verdict(admission, code, reason, ruling=ruling, inspection=inspection)

@@ -19,6 +19,7 @@ mod glob;
 mod mention;
 pub mod model;
 mod monitor;
+pub mod naming;
 mod needles;
 pub mod patterns;
 mod percent;

@@ -8,6 +8,7 @@ mod answer;
 mod arguments;
 mod config;
 mod conversation;
+mod memory;
 mod sanitize;
 
 pub use answer::{Action, MessageFinding, Scan};
@@ -23,6 +24,7 @@ use crate::monitor::Monitored;
 use crate::patterns::catalogue;
 use crate::pii::PiiDetector;
 use conversation::{Joined, flood};
+use memory::{Memory, Recall};
 
 /// What an instruction in a tool's result adds: a tool has no business giving any.
 const INDIRECT_SCORE: u8 = 30;
@@ -45,6 +47,7 @@ pub struct Scanner {
     monitored: Monitored,
     /// The operator has patterns for personal data or secrets.
     has_own_pii: bool,
+    memory: Option<Memory>,
 }
 
 impl Scanner {
@@ -80,7 +83,15 @@ impl Scanner {
         let detector = Detector::new(patterns, &as_strs(&blocked), &as_strs(&allowed), model)?;
         detector.check_examples(own)?;
         let has_own_pii = own.iter().any(|pattern| pattern.category.part() == Part::Pii);
-        Ok(Self { config: config.clone(), detector, pii: PiiDetector::new()?, monitored, has_own_pii })
+        Ok(Self { config: config.clone(), detector, pii: PiiDetector::new()?, monitored, has_own_pii, memory: None })
+    }
+
+    /// Remember messages in which nothing was found, for [`Scanner::scan_for`]. They are known by hashes under a secret,
+    /// which nobody else may know.
+    #[must_use]
+    pub fn remembering(mut self, secret: &[u8; 16]) -> Self {
+        self.memory = Some(Memory::new(secret));
+        self
     }
 
     /// Judge the text parts of one conversation together.
@@ -89,52 +100,65 @@ impl Scanner {
         self.explain(segments).0
     }
 
+    /// As [`Scanner::scan`], of a conversation that an agent may have sent a part of before: a message of its own in
+    /// which nothing was found is not read again while it is remembered. The answer is the same.
+    #[must_use]
+    pub fn scan_for(&self, agent: &str, segments: &[Segment<'_>]) -> Scan {
+        let recall = self.memory.as_ref().map(|memory| memory.of(agent));
+        self.conclude(segments, &self.find(segments, recall.as_ref()))
+    }
+
     /// As [`Scanner::scan`], with everything that the answer comes from. Findings lead back to what was said: they are
     /// for the person who said it, not for a log.
     #[must_use]
     pub fn explain(&self, segments: &[Segment<'_>]) -> (Scan, Vec<Finding<'_>>) {
-        let mut findings = Vec::new();
-        self.find_in_messages(segments, &mut findings);
-        if self.config.check_pii {
-            for (index, segment) in segments.iter().enumerate() {
-                self.find_pii(index, segment.text, &mut findings);
-            }
-        }
-        findings.extend(flood(segments));
+        let findings = self.find(segments, None);
         (self.conclude(segments, &findings), findings)
     }
 
-    /// Attacks, harmful content and oddities, message by message.
-    fn find_in_messages<'a>(&'a self, segments: &[Segment<'_>], findings: &mut Vec<Finding<'a>>) {
+    fn find(&self, segments: &[Segment<'_>], recall: Option<&Recall<'_>>) -> Vec<Finding<'_>> {
+        let (mut findings, mut personal) = (Vec::new(), Vec::new());
         let mut at = 0;
         for parts in segments.chunk_by(|a, b| a.message == b.message && a.role == b.role) {
             let first = at;
             at += parts.len();
-            let Some(Segment { role, .. }) = parts.first() else { continue };
-            if !role.is_operator() || self.config.check_system {
-                self.find_in_message(first, parts, *role, findings);
-            } else if self.has_own_pii && self.config.check_pii {
-                // The operator's own words, but no place for what the operator calls personal data or a secret.
-                let mut all = Vec::new();
-                self.find_in_message(first, parts, *role, &mut all);
-                findings.extend(all.into_iter().filter(|finding| finding.category.part() == Part::Pii));
+            let name = recall.map(|recall| (recall, recall.name(parts)));
+            if name.is_none_or(|(recall, name)| !recall.holds(name)) {
+                let before = (findings.len(), personal.len());
+                self.find_in_message(first, parts, &mut findings);
+                self.find_pii_in_message(first, parts, &mut personal);
+                if let Some((recall, name)) = name
+                    && before == (findings.len(), personal.len())
+                {
+                    recall.keep(name);
+                }
             }
+            self.find_oddities(first, parts, &mut findings);
         }
+        findings.append(&mut personal);
+        findings.extend(flood(segments));
+        findings
     }
 
-    fn find_in_message<'a>(&'a self, first: usize, parts: &[Segment<'_>], role: Role, findings: &mut Vec<Finding<'a>>) {
+    /// Attacks and harmful content, and what the operator calls personal data.
+    fn find_in_message<'a>(&'a self, first: usize, parts: &[Segment<'_>], findings: &mut Vec<Finding<'a>>) {
+        let Some(Segment { role, .. }) = parts.first() else { return };
+        let is_own = !self.is_read(*role);
+        if is_own && !(self.has_own_pii && self.config.check_pii) || !self.needs_detector() {
+            return;
+        }
         let joined = Joined::new(first, parts);
-        let mut indirect = Vec::new();
-        let detections =
-            if self.needs_detector() { self.detector.detect(joined.text(), role.is_tool()) } else { Vec::new() };
-        for detection in detections {
-            if !self.is_checked(detection.category.part()) {
+        let mut indirect = None;
+        for detection in self.detector.detect(joined.text(), role.is_tool()) {
+            let part = detection.category.part();
+            // The operator's own words, but no place for what the operator calls personal data or a secret.
+            if !self.is_checked(part) || is_own && part != Part::Pii {
                 continue;
             }
             let places: Vec<_> = detection.spans.iter().flat_map(|span| joined.places(span)).collect();
-            let known = detection.category.part() == Part::Injection && !detection.id.starts_with("learned.");
-            if known && role.is_tool() && detection.score >= INDIRECT_SCORE {
-                indirect.extend(places.first().cloned());
+            let known = part == Part::Injection && !detection.id.starts_with("learned.");
+            if known && role.is_tool() && detection.score >= INDIRECT_SCORE && indirect.is_none() {
+                indirect = places.first().cloned();
             }
             findings.extend(places.into_iter().map(|(segment, span)| Finding {
                 id: detection.id,
@@ -144,18 +168,22 @@ impl Scanner {
                 score: detection.score,
             }));
         }
-        if let Some((segment, span)) = indirect.into_iter().next() {
+        if let Some((segment, span)) = indirect {
             let (id, category, score) = ("indirect.from_tool", Category::Indirect, INDIRECT_SCORE);
             findings.push(Finding { id, category, segment, span, score });
         }
-        for (offset, part) in parts.iter().enumerate() {
-            findings.extend(oddities(part.text).into_iter().map(|(id, category, score)| Finding {
-                id,
-                category,
-                segment: first + offset,
-                span: 0..0,
-                score,
-            }));
+    }
+
+    fn find_oddities(&self, first: usize, parts: &[Segment<'_>], findings: &mut Vec<Finding<'_>>) {
+        for (segment, part) in (first..).zip(parts).filter(|(_, part)| self.is_read(part.role)) {
+            let odd = oddities(part.text).into_iter();
+            findings.extend(odd.map(|(id, category, score)| Finding { id, category, segment, span: 0..0, score }));
+        }
+    }
+
+    fn find_pii_in_message(&self, first: usize, parts: &[Segment<'_>], findings: &mut Vec<Finding<'_>>) {
+        if self.config.check_pii {
+            (first..).zip(parts).for_each(|(index, part)| self.find_pii(index, part.text, findings));
         }
     }
 
@@ -167,6 +195,11 @@ impl Scanner {
             span,
             score: kind.score,
         }));
+    }
+
+    /// Whether all that a message holds counts, and not personal data alone.
+    const fn is_read(&self, role: Role) -> bool {
+        !role.is_operator() || self.config.check_system
     }
 
     /// Whether anything that the detector finds would be looked at.

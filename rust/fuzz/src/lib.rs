@@ -35,7 +35,7 @@ pub static STRICT: LazyLock<Scanner> = LazyLock::new(|| {
 });
 
 fn compile(config: &ScannerConfig) -> Scanner {
-    Scanner::new(config).expect("the scanner compiles")
+    Scanner::new(config).expect("the scanner compiles").remembering(b"sixteen letters!")
 }
 
 /// A conversation: messages with [`NEXT_MESSAGE`] between them, their parts with [`NEXT_PART`]. The first letter of a

@@ -28,7 +28,7 @@ pub(crate) struct Scan {
 impl Scanner {
     #[new]
     #[pyo3(signature = (*, block_threshold, sanitize_threshold, injection_weight, harmful_weight, pii_weight,
-        abnormality_weight, check_injection, check_content, check_pii, check_system, blocked_phrases, monitor, patterns))]
+        abnormality_weight, check_injection, check_content, check_pii, check_system, blocked_phrases, monitor, patterns, secret))]
     #[expect(clippy::too_many_arguments, reason = "each is a setting with a name")]
     fn new(
         py: Python<'_>,
@@ -45,6 +45,7 @@ impl Scanner {
         blocked_phrases: Vec<String>,
         monitor: bool,
         patterns: Option<&[u8]>,
+        secret: [u8; 16],
     ) -> PyResult<Self> {
         let patterns = patterns.map(PatternsFile::read).transpose().map_err(to_python)?.unwrap_or_default();
         let config = ScannerConfig {
@@ -62,13 +63,14 @@ impl Scanner {
             monitor,
             patterns,
         };
-        py.detach(|| scanner::Scanner::new(&config)).map(Self).map_err(to_python)
+        let made = py.detach(|| scanner::Scanner::new(&config)).map_err(to_python)?;
+        Ok(Self(made.remembering(&secret)))
     }
 
-    #[pyo3(signature = (conversation, /))]
-    fn scan(&self, py: Python<'_>, conversation: &Conversation) -> Scan {
+    #[pyo3(signature = (conversation, agent_id, /))]
+    fn scan(&self, py: Python<'_>, conversation: &Conversation, agent_id: &str) -> Scan {
         detached_if(conversation.1, py, || {
-            let scan = self.0.scan(&conversation.0.segments());
+            let scan = self.0.scan_for(agent_id, &conversation.0.segments());
             let sanitized = (!scan.texts.is_empty()).then(|| conversation.0.with_texts(&scan.texts));
             Scan { scan, sanitized }
         })

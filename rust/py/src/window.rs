@@ -2,7 +2,8 @@
 
 use std::sync::atomic::AtomicU32;
 
-use kalguard_core::window::table::{Full, Name, SLOT_BYTES, Table};
+use kalguard_core::naming::Name;
+use kalguard_core::window::table::{Full, SLOT_BYTES, Table};
 use kalguard_core::window::{self, Now, RING_WORDS, Ring, Taken};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;

@@ -6,15 +6,11 @@
 //!
 //! In memory all names come first, then all rings: the names of a set are four lines of the processor's cache.
 
-use std::hash::Hasher;
-
-use siphasher::sip128::{Hasher128, SipHasher24};
-
 use super::{Now, RING_WORDS, Ring, Taken, Words, take};
+use crate::naming::{NAME_WORDS, Name, Naming};
 
 /// Places of one set.
 pub const WAYS: usize = 16;
-const NAME_WORDS: usize = 4;
 /// What one place takes.
 pub const SLOT_BYTES: usize = 4 * (NAME_WORDS + RING_WORDS);
 
@@ -22,29 +18,6 @@ pub const SLOT_BYTES: usize = 4 * (NAME_WORDS + RING_WORDS);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many agents at once")]
 pub struct Full;
-
-/// What stands for a key. Two keys have the same one by luck alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Name([u32; NAME_WORDS]);
-
-/// Reads a key, part by part.
-#[derive(Clone)]
-pub struct Naming(SipHasher24);
-
-impl Naming {
-    /// The next part. Parts are told apart by their lengths.
-    pub fn add(&mut self, part: &[u8]) {
-        self.0.write(&(part.len() as u64).to_le_bytes());
-        self.0.write(part);
-    }
-
-    /// The name of what was read.
-    #[must_use]
-    pub fn name(&self) -> Name {
-        let hash = self.0.finish128();
-        Name([hash.h1 as u32, (hash.h1 >> 32) as u32, hash.h2 as u32, (hash.h2 >> 32) as u32])
-    }
-}
 
 /// How a table lies in its memory. The memory itself is given with each question, always the same.
 pub struct Table {
@@ -57,7 +30,7 @@ impl Table {
     #[must_use]
     pub fn new(words: usize, secret: &[u8; 16]) -> Option<Self> {
         let sets = words / (WAYS * (NAME_WORDS + RING_WORDS));
-        (sets > 0).then(|| Self { sets, naming: Naming(SipHasher24::new_with_key(secret)) })
+        (sets > 0).then(|| Self { sets, naming: Naming::new(secret) })
     }
 
     /// Begins the name of a key.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::table::{Full, Name, SLOT_BYTES, Table, WAYS};
+use super::table::{Full, SLOT_BYTES, Table, WAYS};
 use super::*;
+use crate::naming::Name;
 
 const SECRET: [u8; 16] = *b"sixteen letters!";
 const MANY: u64 = 1_000_000;
