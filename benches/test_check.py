@@ -7,6 +7,7 @@ Ours has everything on: token, policy, firewall, tools file, limits, audit file,
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def body(request: pytest.FixtureRequest) -> Body:
 def test_kalguard(benchmark: Any, runner: asyncio.Runner, tmp_path: Path, body: Body) -> None:
     benchmark.group = _group(body)
     sink = file_sink(str(tmp_path / "audit.jsonl"))
-    asked = CHECKS * _measure(benchmark, runner, _ours(tmp_path, sink), body.path, body.content)
+    asked = CHECKS * _measure(benchmark, runner, _ours(tmp_path, sink), body)
     runner.run(sink.close())
     assert len((tmp_path / "audit.jsonl").read_bytes().splitlines()) == asked
 
@@ -54,7 +55,7 @@ def test_yardstick_bare_litestar(
     replies = tmp_path / "replies.json"
     replies.write_text(json.dumps({body.path: json.dumps({"allowed": True, "requestId": "req_" + 24 * "0"})}))
     monkeypatch.setenv(bare.REPLIES, str(replies))
-    _measure(benchmark, runner, bare.litestar(), body.path, body.content)
+    _measure(benchmark, runner, bare.litestar(), body)
 
 
 def _group(body: Body) -> str:
@@ -69,9 +70,9 @@ def _ours(folder: Path, sink: AuditSink) -> Litestar:
     return build(chosen, metrics=Metrics(CollectorRegistry()), own=counters, sink=sink)
 
 
-def _measure(benchmark: Any, runner: asyncio.Runner, app: Litestar, path: str, content: bytes) -> int:
+def _measure(benchmark: Any, runner: asyncio.Runner, app: Litestar, body: Body) -> int:
     """Ask again and again. Gives how often `CHECKS` were asked together."""
-    ask = _asking(app, path, content)
+    ask = _asking(app, body)
     counted = 0
 
     def once() -> tuple[set[int], Any]:
@@ -85,21 +86,22 @@ def _measure(benchmark: Any, runner: asyncio.Runner, app: Litestar, path: str, c
     return counted
 
 
-def _asking(app: Litestar, path: str, content: bytes) -> Callable[[], Coroutine[Any, Any, tuple[set[int], Any]]]:
-    """Ask `CHECKS` times at once. Gives the statuses, and the last reply."""
+def _asking(app: Litestar, body: Body) -> Callable[[], Coroutine[Any, Any, tuple[set[int], Any]]]:
+    """Ask `CHECKS` times at once, each time something new. Gives the statuses, and the last reply."""
+    numbers = count()
     scope = {
         "type": "http",
         "http_version": "1.1",
         "method": "POST",
         "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
+        "path": body.path,
+        "raw_path": body.path.encode(),
         "query_string": b"",
         "root_path": "",
         "headers": [
             (b"host", b"localhost"),
             (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
+            (b"content-length", str(len(body.content)).encode()),
             (b"authorization", f"Bearer {token()}".encode()),
         ],
         "client": ("127.0.0.1", 1),
@@ -107,7 +109,7 @@ def _asking(app: Litestar, path: str, content: bytes) -> Callable[[], Coroutine[
     }
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": content, "more_body": False}
+        return {"type": "http.request", "body": body.numbered(next(numbers)), "more_body": False}
 
     async def ask() -> list[Any]:
         sent: list[Any] = []

@@ -93,7 +93,7 @@ def _rounds(runs: Sequence[tuple[Foreseen, str, _Plan]], *, rate: float, rounds:
 
 def _measure(target: Foreseen, plan: _Plan, rate: float, seconds: float) -> PacedSample:
     target.new_ids()
-    played = play(target.url, plan, rate=rate, seconds=seconds)
+    played = play(target.url, plan, rate=rate, seconds=seconds, first=target.numbers(int(rate * seconds)))
     recorded = target.new_ids()
     if recorded is not None and (recorded != set(played.ids) or len(recorded) != len(played.ids)):
         raise Wrong(f"{target.name}: {len(recorded)} records of {len(played.ids)} replies, or others than theirs")

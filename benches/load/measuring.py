@@ -129,13 +129,16 @@ def measure(cell: Cell, seconds: int) -> Sample:
 def _run(target: Target, body: Body, connections: int, seconds: int) -> wrk.Outcome:
     outcome = wrk.send(
         target.url + target.path(body),
-        body=target.file_of(body),
+        body=body,
+        file=target.file_of(body),
         tokens=target.tokens_path,
         connections=connections,
         seconds=seconds,
         first=target.first,
+        number=target.numbers(0),
     )
     target.first += outcome.requests
+    target.numbers(outcome.requests + connections)  # some were on their way when the time was over
     return outcome
 
 

@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 
 from benches.load.errors import Wrong
-from benches.load.replies import Expected, length_of
+from benches.load.replies import Expected, Request, length_of
 
 CONNECTIONS = 16
 _PATIENCE_SECONDS = 60.0
@@ -26,7 +26,7 @@ _PATIENCE_SECONDS = 60.0
 class Planned(msgspec.Struct, frozen=True):
     """One request and what it must get. `counts`: its latency is one of those asked for."""
 
-    content: bytes
+    request: Request
     expected: Expected
     counts: bool = True
 
@@ -49,9 +49,9 @@ def percentile(values: list[float], percent: float) -> float:
     return ordered[max(0, -int(-len(ordered) * percent // 100) - 1)]
 
 
-def play(url: str, plan: Callable[[int], Planned], *, rate: float, seconds: float) -> Played:
-    """Send `rate` requests a second; `plan` gives them by number. Raises `Wrong`."""
-    return uvloop.run(_Player(plan, rate, int(rate * seconds)).run(url))
+def play(url: str, plan: Callable[[int], Planned], *, rate: float, seconds: float, first: int) -> Played:
+    """Send `rate` requests a second. `plan` gives them by number; the first has the text of `first`. Raises `Wrong`."""
+    return uvloop.run(_Player(plan, rate, int(rate * seconds), first).run(url))
 
 
 class _Connection(asyncio.Protocol):
@@ -93,8 +93,9 @@ class _Connection(asyncio.Protocol):
 class _Player:
     """Hands requests that are due to connections that are free. All of it runs in the loop but `_keep_time`."""
 
-    def __init__(self, plan: Callable[[int], Planned], rate: float, count: int) -> None:
+    def __init__(self, plan: Callable[[int], Planned], rate: float, count: int, first: int) -> None:
         self._plan = plan
+        self._first = first
         self._rate = rate
         self._count = count
         self._left = count
@@ -141,9 +142,12 @@ class _Player:
     def _is_due(self, number: int) -> None:
         self._late.append((time.perf_counter() - self._due(number)) * 1e3)
         if self._free:
-            self._free.pop().send(number, self._plan(number).content)
+            self._free.pop().send(number, self._content(number))
         else:
             self._waiting.append(number)
+
+    def _content(self, number: int) -> bytes:
+        return self._plan(number).request.numbered(self._first + number)
 
     def answered(self, connection: _Connection, head: bytes, body: bytes) -> None:
         """Take up a reply, and give its connection the next request that is due."""
@@ -159,7 +163,7 @@ class _Player:
         self._left -= 1
         if self._waiting:
             number = self._waiting.popleft()
-            connection.send(number, self._plan(number).content)
+            connection.send(number, self._content(number))
         else:
             self._free.append(connection)
         if not self._left and self._ended is not None and not self._ended.done():

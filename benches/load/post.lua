@@ -1,5 +1,7 @@
 -- Posts one body, with one token or with many in turn. Prints what came of it as JSON after the word LOAD.
 -- LOAD_BODY: file of the body. LOAD_TOKENS: file of tokens, one a line. LOAD_FIRST: which is sent first, from 0.
+-- LOAD_NEW_AT: offsets in the body, with commas between them, where the words of a number stand (`Body.numbered`).
+-- LOAD_WORDS: the digits of numbers. LOAD_NUMBER: the first number; each request has another.
 
 local function content(variable)
   local file = assert(io.open(os.getenv(variable), "rb"))
@@ -8,28 +10,53 @@ local function content(variable)
   return text
 end
 
+local function listed(text, pattern)
+  local found = {}
+  for entry in text:gmatch(pattern) do
+    found[#found + 1] = entry
+  end
+  return found
+end
+
 wrk.method = "POST"
 wrk.body = content("LOAD_BODY")
 wrk.headers["content-type"] = "application/json"
 
-local tokens = {}
-for token in content("LOAD_TOKENS"):gmatch("[^\n]+") do
-  tokens[#tokens + 1] = token
-end
+local tokens = listed(content("LOAD_TOKENS"), "[^\n]+")
 wrk.headers["authorization"] = "Bearer " .. tokens[1]
 
-if #tokens > 1 then
-  local requests, at = {}, tonumber(os.getenv("LOAD_FIRST"))
+local words = listed(os.getenv("LOAD_WORDS"), "%a+")
+local digits, length = 4, 4 * #words[1] + 3
+local parts, at = {}, 1
+for place in os.getenv("LOAD_NEW_AT"):gmatch("%d+") do
+  parts[#parts + 1] = wrk.body:sub(at, tonumber(place))
+  at = tonumber(place) + length + 1
+end
+parts[#parts + 1] = wrk.body:sub(at)
+
+local function words_of(number)
+  local found = {}
+  for place = 1, digits do
+    found[place] = words[number % #words + 1]
+    number = math.floor(number / #words)
+  end
+  return table.concat(found, " ")
+end
+
+if #tokens > 1 or #parts > 1 then
+  local heads, first, number = {}, tonumber(os.getenv("LOAD_FIRST")), tonumber(os.getenv("LOAD_NUMBER"))
   function init()
     for place, token in ipairs(tokens) do
       wrk.headers["authorization"] = "Bearer " .. token
-      requests[place] = wrk.format()
+      local whole = wrk.format()
+      heads[place] = whole:sub(1, #whole - #wrk.body)
     end
   end
   function request()
-    local chosen = requests[at % #requests + 1]
-    at = at + 1
-    return chosen
+    local head = heads[first % #heads + 1]
+    first = first + 1
+    number = number + 1
+    return head .. table.concat(parts, words_of(number - 1))
   end
 end
 

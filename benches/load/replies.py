@@ -1,4 +1,4 @@
-"""Whether replies are right: fetched one by one with a client of our own, and looked for in the audit file."""
+"""Requests, and whether replies are right: fetched one by one by a client of our own, looked for in the audit file."""
 
 import json
 import re
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from benches.load.bodies import Body, spliced
 from benches.load.errors import Wrong
 
 REQUEST_ID = b"req_0123456789abcdef01234567"  # stands in the yardsticks' replies where ours have a fresh one
@@ -61,13 +62,25 @@ def constant_of(body: bytes) -> Expected:
     return Expected(body.replace(reply["requestId"].encode(), REQUEST_ID), is_fresh=True)
 
 
-def request(url: str, path: str, content: bytes, token: str) -> bytes:
-    """The bytes of a request, with the same headers as wrk's."""
+class Request:
+    """The bytes of a request, whose content has that length and is new at those offsets."""
+
+    def __init__(self, whole: bytes, length: int, new_at: tuple[int, ...]) -> None:
+        self._whole = whole
+        self._new_at = tuple(len(whole) - length + offset for offset in new_at)
+
+    def numbered(self, number: int) -> bytes:
+        """The request with the text of this number."""
+        return spliced(self._whole, self._new_at, number)
+
+
+def request(url: str, path: str, body: Body, token: str) -> Request:
+    """A request, with the same headers as wrk's."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\ncontent-type: application/json\r\n"
-        f"authorization: Bearer {token}\r\nContent-Length: {len(content)}\r\n\r\n"
+        f"authorization: Bearer {token}\r\nContent-Length: {len(body.content)}\r\n\r\n"
     )
-    return head.encode() + content
+    return Request(head.encode() + body.content, len(body.content), body.new_at)
 
 
 def exchange(url: str, sent: bytes) -> Raw:

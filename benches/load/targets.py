@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from benches.load.bodies import Body
 from benches.load.errors import Wrong
 from benches.load.processes import cpu_seconds, memory_mib
-from benches.load.replies import AuditTail, Expected, Raw, constant_of, exchange, request
+from benches.load.replies import AuditTail, Expected, Raw, Request, constant_of, exchange, request
 
 _SETTLED_SECONDS = 0.1  # after a load, until nothing of it is left to do
 _HEAD_ID = re.compile(rb"\r\nx-kalguard-request-id: *(\S+)\r\n", re.IGNORECASE)
@@ -27,6 +27,7 @@ class Target(ABC):
         self._folder = folder
         self._tokens = tokens
         self.first = 0  # which token is next
+        self._number = 0  # which body is next
         self.tokens_path = folder / f"tokens-{re.sub('[^a-z0-9]+', '-', name.lower())}-{urlsplit(url).port}"
         self.tokens_path.write_text("".join(f"{token}\n" for token in tokens))
 
@@ -45,11 +46,16 @@ class Target(ABC):
             path.write_bytes(body.content)
         return path
 
-    def request(self, body: Body) -> bytes:
-        """The bytes of a request, with the next token."""
+    def numbers(self, count: int) -> int:
+        """The first of so many numbers that no body had yet."""
+        self._number += count
+        return self._number - count
+
+    def request(self, body: Body) -> Request:
+        """A request with the next token, to be sent with other numbers."""
         token = self._tokens[self.first % len(self._tokens)]
         self.first += 1
-        return request(self.url, self.path(body), body.content, token)
+        return request(self.url, self.path(body), body, token)
 
     def verify(self, body: Body) -> range | None:
         """Fetch one reply and compare it. Gives the sizes that every reply has, head included; `None` if they vary.
@@ -57,7 +63,7 @@ class Target(ABC):
         Raises `Wrong`.
         """
         try:
-            raw = exchange(self.url, self.request(body))
+            raw = exchange(self.url, self.request(body).numbered(self.numbers(1)))
         except OSError as error:
             raise Wrong(f"{self.name}: {error}") from None
         if raw.status != 200:

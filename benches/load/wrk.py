@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from tests.support import ROOT
 
+from benches.load.bodies import WORDS, Body
 from benches.load.errors import Wrong
 
 WRK = ROOT / ".services" / "wrk"
@@ -27,10 +28,19 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True):
     p999_ms: float
 
 
-def send(url: str, *, body: Path, tokens: Path, connections: int, seconds: int, first: int = 0) -> Outcome:
-    """Post the body as often as answers come. Raises `Wrong`."""
+def send(
+    url: str, *, body: Body, file: Path, tokens: Path, connections: int, seconds: int, first: int, number: int
+) -> Outcome:
+    """Post a body, whose content is in `file`, as often as answers come, numbered from `number`. Raises `Wrong`."""
     command = [str(WRK), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", _TIMEOUT, "-s", str(_SCRIPT), url]
-    variables = {"LOAD_BODY": str(body), "LOAD_TOKENS": str(tokens), "LOAD_FIRST": str(first)}
+    variables = {
+        "LOAD_BODY": str(file),
+        "LOAD_TOKENS": str(tokens),
+        "LOAD_FIRST": str(first),
+        "LOAD_NEW_AT": ",".join(map(str, body.new_at)),
+        "LOAD_WORDS": " ".join(WORDS),
+        "LOAD_NUMBER": str(number),
+    }
     ended = subprocess.run(
         command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=seconds + 60, check=False
     )

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from benches.load import wrk
 from benches.load.bare import granian_settings
-from benches.load.bodies import SLACK, bodies
+from benches.load.bodies import PROMPT, SLACK, bodies, words_of
 from benches.load.configuration import policy
 from benches.load.errors import Wrong
 from benches.load.latency import PacedRow, PacedSample
@@ -89,9 +89,19 @@ def test_what_is_left_of_a_limit_makes_no_difference_to_the_sizes_of_a_reply() -
 
 def test_the_bodies_have_the_sizes_that_they_are_named_for() -> None:
     found = {name: len(body.content) for name, body in bodies().items()}
-    for name, size in {"small": 281, "medium": 3_800, "long": 55_000}.items():
+    for name, size in {"small": 281, "medium": 3_800, "long": 55_000, "turn": 55_000}.items():
         assert size - SLACK <= found[name] <= size
     assert all(len(body.path) == len(body.bare_path) for body in bodies().values())
+
+
+def test_no_prompt_is_like_another_but_in_what_is_always_the_same() -> None:
+    prompts = [body for body in bodies().values() if body.path == PROMPT]
+    for body in prompts:
+        first, second = [json.loads(body.numbered(number))["messages"] for number in (7, 16_777_215)]
+        differ = [before != after for before, after in zip(first, second, strict=True)]
+        assert differ == [body.name != "turn" or message is first[-1] for message in first]
+        assert len(body.numbered(16_777_215)) == len(body.content)
+    assert len({words_of(number) for number in range(64**3 - 500, 64**3 + 500)}) == 1_000
 
 
 def test_the_policy_of_the_large_configuration_is_a_good_one() -> None:
