@@ -20,10 +20,10 @@ SLACK = 4  # bytes that a body may lack to its size: a character may need two in
 WORDS = re.findall(
     "[a-z]+",
     """
-    apple beach bread brick brown chair chalk cheap cloth cloud coast cream daily dance diary eagle
-    early field flour fresh frost fruit glass grape grass green heart honey horse house juice knife
-    large lemon light local lunch maple melon metal month mouse music night north ocean olive onion
-    paint paper peach pearl piano plant queen quiet river round salad sheep short spoon stone table
+    album apple april beach board books bread brown chain chess clean clock cloud coast cover craft
+    daily dance early earth eight empty field final floor forum frame fresh front glass green group
+    heart heavy horse hotel hours house large light local lunch march month music night north novel
+    ocean paper party photo piano plant price queen quiet radio river round seven shoes small table
     """,
 )
 _DIGITS = 4  # of a number, in words
