@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from kalguard._core import Conversation
+from kalguard._core import Conversation, Scanner
+from kalguard.decision import firewall
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.model import Inspection
 from kalguard.wire.check import write_json
@@ -61,7 +62,7 @@ def test_the_shared_texts_that_no_pattern_knows(case: dict[str, Any]) -> None:
 
 
 def test_with_each_turn_of_a_conversation_the_answer_is_as_if_it_was_the_first() -> None:
-    firewall = PromptFirewall(FirewallOptions())
+    target = PromptFirewall(FirewallOptions())
     turns = [
         say("How do I bake bread?"),
         say("With flour.", "assistant"),
@@ -72,8 +73,22 @@ def test_with_each_turn_of_a_conversation_the_answer_is_as_if_it_was_the_first()
     for agent_id in ("ann", "ann", "bob"):
         for count in range(1, len(turns) + 1):
             conversation = Conversation(write_json({"messages": turns[:count]}))
-            assert firewall.inspect(conversation, agent_id) == inspect(*turns[:count])
-    assert not firewall.inspect(Conversation(write_json({"messages": turns})), "ann").passed
+            assert target.inspect(conversation, agent_id) == inspect(*turns[:count])
+    assert not target.inspect(Conversation(write_json({"messages": turns})), "ann").passed
+
+
+def test_what_it_remembers_is_under_a_secret_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bytes] = []
+
+    def scanner(*, secret: bytes, **options: Any) -> Scanner:
+        given.append(secret)
+        return Scanner(secret=secret, **options)
+
+    monkeypatch.setattr(firewall, "Scanner", scanner)
+    for _ in range(3):
+        PromptFirewall(FirewallOptions())
+    assert len(set(given)) == 3
+    assert {len(secret) for secret in given} == {16}
 
 
 def test_the_score_that_meets_the_threshold_blocks_and_one_less_does_not() -> None:

@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from kalguard._core import PanicException
+from kalguard._core import Conversation, PanicException
 from kalguard.counters.memory import MemoryCounters
 from kalguard.decision.firewall import FirewallOptions, PromptFirewall
 from kalguard.decision.identity import Identity, SecretKeyring
 from kalguard.decision.limits import ToolLimits
 from kalguard.decision.mediator import any_tool
-from kalguard.decision.model import Check, Verdict
+from kalguard.decision.model import Check, Inspection, Verdict
 from kalguard.decision.pipeline import Admission, Pipeline
 from kalguard.decision.policy import default_policy
 from kalguard.decision.quota import PlanLimits, PlanQuota
@@ -153,6 +153,20 @@ def test_the_policy_is_asked_before_the_content_is_looked_at() -> None:
     firewall.inspect = failing(AssertionError("asked too early"))  # type: ignore[method-assign]
     target = pipeline(policy=lambda: default_policy(deny=True), firewall=lambda: firewall)
     assert asyncio.run(target.check_prompt(admitted(target), lambda: PROMPT)).code is ErrorCode.POLICY_DENY
+
+
+def test_the_firewall_is_told_whose_conversation_it_judges() -> None:
+    asked: list[str] = []
+
+    class Asked(PromptFirewall):
+        def inspect(self, conversation: Conversation, agent_id: str) -> Inspection:
+            asked.append(agent_id)
+            return super().inspect(conversation, agent_id)
+
+    firewall = Asked(FirewallOptions())
+    target = pipeline(firewall=lambda: firewall)
+    assert asyncio.run(target.check_prompt(admitted(target), lambda: PROMPT)).allowed
+    assert asked == ["agent-1"]
 
 
 def test_a_call_refused_for_its_content_is_not_counted() -> None:

@@ -3,7 +3,8 @@
 //! What agents send is read first ([`body`]). Three parts judge it, none of which knows the others: the prompt firewall
 //! ([`scanner`]), the policy engine ([`policy`]) and tool mediation ([`tools`]). Each is compiled once from what the
 //! operator wrote, which may fail, and then asked any number of times, which cannot. A fourth counts calls ([`window`]),
-//! in memory that it is given. All are pure: no I/O, no clock, no randomness, no logging.
+//! in memory that it is given. All are pure: no I/O, no clock, no randomness, no logging. A scanner may remember what held
+//! nothing, which changes no answer.
 //! `rust/py` carries the answers to Python.
 
 mod abnormality;

@@ -2,6 +2,7 @@
 //!
 //! Whoever does not know the secret can neither choose keys that lie in one place nor find two that are named alike.
 
+use std::fmt;
 use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -10,11 +11,11 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 pub const NAME_WORDS: usize = 4;
 
 /// What stands for a key. Two keys have the same one by luck alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name(pub(crate) [u32; NAME_WORDS]);
 
 /// Reads a key, part by part.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Naming(SipHasher24);
 
 impl Naming {
@@ -35,5 +36,12 @@ impl Naming {
     pub fn name(&self) -> Name {
         let hash = self.0.finish128();
         Name([hash.h1 as u32, (hash.h1 >> 32) as u32, hash.h2 as u32, (hash.h2 >> 32) as u32])
+    }
+}
+
+/// Says nothing of the secret.
+impl fmt::Debug for Naming {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Naming").finish_non_exhaustive()
     }
 }
