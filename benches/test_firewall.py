@@ -93,7 +93,7 @@ def test_kalguard_next_turn(benchmark: Any, firewall: PromptFirewall) -> None:
 
 def test_yardstick_first_turn(benchmark: Any, firewall: PromptFirewall) -> None:
     """The same conversation of another agent each time: all of it is read."""
-    _turns(benchmark, firewall, str)
+    _turns(benchmark, firewall, "newcomer-{}".format)
 
 
 def _turns(benchmark: Any, firewall: PromptFirewall, agent_of: Callable[[int], str]) -> None:
