@@ -145,7 +145,10 @@ def _workers(rows: Sequence[Row], limits: Sequence[Limit]) -> str:
     headings = (*_HEADINGS, "to one: rate", "per CPU s")
     parts = []
     for case, compared in by_case(rows).items():
-        lines = [(*_figures(row), *_ratios(row, compared[0])) for row in compared]
+        lines, one = [], compared[0]
+        for row in compared:
+            one = one if row.name.endswith("2 workers") else row  # of the same server
+            lines.append((*_figures(row), *_ratios(row, one)))
         parts.append(f"{case} (the client takes its share of {os.cpu_count()} cores)\n{table(headings, lines)}")
     parts += [f"{limit.name}: {limit.allowed} of {limit.calls} calls allowed, exactly the limit" for limit in limits]
     return "\n\n".join(parts)

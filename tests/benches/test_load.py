@@ -136,6 +136,13 @@ def test_the_report_gives_medians_and_ratios() -> None:
     assert lines["(b) Litestar, 1,000 requests/s"][-2:] == ["1.50", "-"]
 
 
+def test_two_workers_are_compared_with_one_of_the_same_server() -> None:
+    rates = {"1 worker": 1000, "2 workers": 1500, "(b) Litestar": 2000, "(b) Litestar, 2 workers": 2200}
+    rows = [Row("tool call", name, [sample(requests)]) for name, requests in rates.items()]
+    found = [line.split()[-2:] for line in text(Results(workers=rows)).splitlines() if line.split("  ")[0] in rates]
+    assert found == [["1.00", "1.00"], ["1.50", "1.50"], ["1.00", "1.00"], ["1.10", "1.10"]]
+
+
 def test_the_record_holds_all_measurements_and_the_machine(tmp_path: Path) -> None:
     path = record(results(), {"seconds": 2}, tmp_path)
     found = json.loads(path.read_bytes())
