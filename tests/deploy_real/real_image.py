@@ -148,6 +148,9 @@ def test_it_confines_itself_inside_of_its_profile(docker: Engine, image: str, fo
         status = Path(f"/proc/{state(docker, name)['Pid']}/status").read_text()
         assert "\nSeccomp_filters:\t3\n" in status  # the container's, and two of its own
         print(next(line for line in docker.attempt("logs", name).stderr.splitlines() if "hardened" in line))
+        issue = ("kalguard", "token", "issue", "--agent", "a", "--ttl", "1h", "--capability", "tool:execute")
+        code, body = post(docker.inside, f"{URL}/v1/prompt/check", GOOD_PROMPT, docker("exec", name, *issue).strip())
+        assert (code, body["errorCode"]) == (403, "CAPABILITY_DENIED")
         docker("stop", "--time", "30", name)
         assert state(docker, name)["ExitCode"] == 0
 
