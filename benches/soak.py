@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 from tests.support import ATTACK, ROOT, Server, bearer, running, stop, token, workers_of
 
-from benches.texts import conversation, texts
+from benches.load.bodies import bodies
 from kalguard.records.verification import verify
 
 CONNECTIONS = 8
@@ -35,11 +35,11 @@ _REQUEST_ID = re.compile(rb'"requestId":"soak-([0-9]+)"')
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind of request: how often it is sent among a hundred, and what it must get."""
+    """One kind of request: how often it is sent among a hundred, what by number, and what it must get."""
 
     weight: int
     path: str
-    body: bytes
+    content: Callable[[int], bytes]
     status: int
     authorization: str
 
@@ -70,24 +70,24 @@ def kinds() -> list[Kind]:
     """The mix."""
     good = bearer(token(iat=int(time.time()), exp=int(time.time()) + 7200))["authorization"]
 
-    def prompt(text: str) -> bytes:
-        return json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
+    def always(content: Any) -> Callable[[int], bytes]:
+        written = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return lambda _: written
 
-    def talk(size: int) -> bytes:
-        return json.dumps({"messages": conversation(size)}).encode()
-
+    new = {name: body.numbered for name, body in bodies().items()}  # what was read before is not read again
+    mail = {"messages": [{"role": "user", "content": "Write to ada@example.org that the meeting is moved."}]}
     call = {"toolName": "get_weather", "arguments": {"location": "Oslo"}}
     bad_call = {"toolName": "get_weather", "arguments": {"location": 7}}
     return [
-        Kind(50, "/v1/prompt/check", prompt("What is the weather in Oslo tomorrow, and do I need a coat?"), 200, good),
-        Kind(5, "/v1/prompt/check", prompt("Write to ada@example.org that the meeting is moved."), 200, good),
-        Kind(9, "/v1/prompt/check", talk(3_800), 200, good),
-        Kind(1, "/v1/prompt/check", prompt(texts(55_000, 1)[0]), 200, good),
-        Kind(5, "/v1/prompt/check", json.dumps(ATTACK).encode(), 403, good),
-        Kind(20, "/v1/tool/check", json.dumps(call).encode(), 200, good),
-        Kind(5, "/v1/tool/check", json.dumps(bad_call).encode(), 403, good),
-        Kind(3, "/v1/tool/check", b'{"toolName": ', 400, good),
-        Kind(2, "/v1/prompt/check", b"{}", 401, "Bearer a.b.c"),
+        Kind(50, "/v1/prompt/check", new["small"], 200, good),
+        Kind(5, "/v1/prompt/check", always(mail), 200, good),
+        Kind(9, "/v1/prompt/check", new["medium"], 200, good),
+        Kind(1, "/v1/prompt/check", new["long"], 200, good),
+        Kind(5, "/v1/prompt/check", always(ATTACK), 403, good),
+        Kind(20, "/v1/tool/check", always(call), 200, good),
+        Kind(5, "/v1/tool/check", always(bad_call), 403, good),
+        Kind(3, "/v1/tool/check", always(b'{"toolName": '), 400, good),
+        Kind(2, "/v1/prompt/check", always(b"{}"), 401, "Bearer a.b.c"),
     ]
 
 
@@ -115,11 +115,12 @@ class Load:
             (kind,) = self._choice.choices(self._kinds, [kind.weight for kind in self._kinds])
             number = self.answered
             self.answered += 1
+            content = kind.content(number)
             head = (
                 f"POST {kind.path} HTTP/1.1\r\nhost: soak\r\nauthorization: {kind.authorization}\r\n"
-                f"x-kalguard-request-id: soak-{number}\r\ncontent-length: {len(kind.body)}\r\n\r\n"
+                f"x-kalguard-request-id: soak-{number}\r\ncontent-length: {len(content)}\r\n\r\n"
             )
-            writer.write(head.encode() + kind.body)
+            writer.write(head.encode() + content)
             status, body = await _reply(reader)
             if status != kind.status or f'"requestId":"soak-{number}"'.encode() not in body:
                 self.wrong.append(f"{kind.path}: {status} instead of {kind.status}: {body[:200]!r}")

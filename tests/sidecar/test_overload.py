@@ -65,13 +65,16 @@ def test_what_is_announced_takes_nothing_away() -> None:
         sender.take(FREE_BYTES + 1000)
 
 
-def prompt_of(size: int) -> bytes:
+def prompt_of(size: int, number: int) -> bytes:
+    """Another one for each number: what was read before is not read again."""
     sentence = "The committee met on Tuesday and talked about the budget for the coming year. "
-    return json.dumps({"messages": [{"role": "user", "content": sentence * (size // len(sentence))}]}).encode()
+    return json.dumps(
+        {"messages": [{"role": "user", "content": f"{number}. {sentence * (size // len(sentence))}"}]}
+    ).encode()
 
 
-async def flood(server: Server, body: bytes, count: int) -> tuple[list[httpx.Response], list[float], list[float]]:
-    """`count` large prompts at once; beside them probes and small prompts, and how long those took."""
+async def flood(server: Server, size: int, count: int) -> tuple[list[httpx.Response], list[float], list[float]]:
+    """`count` prompts of `size` bytes at once; beside them probes and small prompts, and how long those took."""
     timeout, limits = httpx.Timeout(60), httpx.Limits(max_connections=count + 2)
     probes: list[float] = []
     small: list[float] = []
@@ -88,7 +91,8 @@ async def flood(server: Server, body: bytes, count: int) -> tuple[list[httpx.Res
                 await asyncio.sleep(0.01)
 
         watching = asyncio.create_task(beside())
-        replies = await asyncio.gather(*(client.post(PROMPT, content=body) for _ in range(count)))
+        bodies = [prompt_of(size, number) for number in range(count)]
+        replies = await asyncio.gather(*(client.post(PROMPT, content=body) for body in bodies))
         watching.cancel()
     return list(replies), probes, small
 
@@ -96,7 +100,7 @@ async def flood(server: Server, body: bytes, count: int) -> tuple[list[httpx.Res
 def test_large_prompts_in_parallel_are_refused_beyond_the_room_there_is(tmp_path: Path) -> None:
     variables = {"policy_default_deny": "false", "max_buffered_bytes": str(12 * MIB), "drain_seconds": "5"}
     with running(tmp_path, **variables) as server:
-        replies, probes, small = asyncio.run(flood(server, prompt_of(4 * MIB), 40))
+        replies, probes, small = asyncio.run(flood(server, 4 * MIB, 40))
         by_status = {code: [reply for reply in replies if reply.status_code == code] for code in (200, 503)}
         assert sum(map(len, by_status.values())) == 40
         assert by_status[200] and by_status[503]
@@ -105,7 +109,7 @@ def test_large_prompts_in_parallel_are_refused_beyond_the_room_there_is(tmp_path
             assert (body["errorCode"], body["allowed"]) == ("UNAVAILABLE", False)
             assert body["message"] == "too many large bodies at once"
             assert 1 <= int(refused.headers["retry-after"]) <= 5
-        assert len(probes) > 5 and median(probes) < 2.0 and median(small) < 2.0
+        assert probes and small and median(probes) < 2.0 and median(small) < 2.0
         on_record = [record["requestId"] for record in server.audit()]
         assert {reply.json()["requestId"] for reply in replies} <= set(on_record)
         assert len(on_record) == len(set(on_record))
@@ -118,7 +122,7 @@ def test_large_prompts_in_parallel_are_refused_beyond_the_room_there_is(tmp_path
 def test_more_checks_than_places_are_refused_at_once(tmp_path: Path) -> None:
     variables = {"policy_default_deny": "false", "max_concurrent_checks": "2", "drain_seconds": "5"}
     with running(tmp_path, **variables) as server:
-        replies, probes, _ = asyncio.run(flood(server, prompt_of(MIB), 30))
+        replies, probes, _ = asyncio.run(flood(server, MIB, 30))
         assert max(reply.elapsed.total_seconds() for reply in replies if reply.status_code == 503) < DISCARD_SECONDS
         refused = [reply for reply in replies if reply.status_code == 503]
         assert refused and {reply.json()["message"] for reply in refused} == {"too many checks at once"}
