@@ -15,12 +15,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from benches.texts import conversation, texts
+from benches.load.bodies import bodies as sent_by_make_load
 
 from tests.support import ATTACK
 
 CHECKS = 4000
 CONNECTIONS = 8
+LONG = sent_by_make_load()
 
 
 def prompt(text: str) -> bytes:
@@ -28,15 +29,15 @@ def prompt(text: str) -> bytes:
     return json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
 
 
-def bodies() -> dict[str, tuple[int, str, bytes]]:
-    """Kind -> how often among a hundred, path, body."""
+def bodies(number: int) -> dict[str, tuple[int, str, bytes]]:
+    """Kind -> how often among a hundred, path, body. Long prompts are others for each number, so that all are read."""
     call = {"toolName": "search_docs", "arguments": {"query": "holidays"}}
     return {
         "short": (50, "/v1/prompt/check", prompt("What is the weather in Oslo tomorrow, and do I need a coat?")),
         "attack": (5, "/v1/prompt/check", json.dumps(ATTACK).encode()),
         "tool": (20, "/v1/tool/check", json.dumps(call).encode()),
-        "4 KB": (15, "/v1/prompt/check", json.dumps({"messages": conversation(3_800)}).encode()),
-        "55 KB": (10, "/v1/prompt/check", prompt(texts(55_000, 1)[0])),
+        "4 KB": (15, "/v1/prompt/check", LONG["medium"].numbered(number)),
+        "55 KB": (10, "/v1/prompt/check", LONG["long"].numbered(number)),
     }
 
 
@@ -51,10 +52,10 @@ class Load:
 
     def mixed(self, number: int) -> None:
         """One connection's part, in an order of its own."""
-        kinds = bodies()
+        kinds = bodies(0)
         weights = [weight for weight, _, _ in kinds.values()]
         names = random.Random(number).choices(list(kinds), weights, k=CHECKS // CONNECTIONS)
-        self._send([(name, *kinds[name][1:]) for name in names])
+        self._send([(name, *bodies(CHECKS * number + at)[name][1:]) for at, name in enumerate(names)])
 
     def _send(self, checks: list[tuple[str, str, bytes]]) -> None:
         connection = http.client.HTTPConnection(self._address, timeout=120)
