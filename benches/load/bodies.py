@@ -26,7 +26,7 @@ WORDS = re.findall(
     ocean paper party photo piano plant price queen quiet radio river round seven shoes small table
     """,
 )
-_DIGITS = 4  # of a number, in words
+DIGITS = 4  # of a number, in words
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class Body(msgspec.Struct, frozen=True):
 
 def words_of(number: int) -> str:
     """A number below 16,777,216 in four words, the least digit first, always of the same length."""
-    return " ".join(WORDS[number // len(WORDS) ** place % len(WORDS)] for place in range(_DIGITS))
+    return " ".join(WORDS[number // len(WORDS) ** place % len(WORDS)] for place in range(DIGITS))
 
 
 _NEW = words_of(0)

@@ -1,7 +1,7 @@
 -- Posts one body, with one token or with many in turn. Prints what came of it as JSON after the word LOAD.
 -- LOAD_BODY: file of the body. LOAD_TOKENS: file of tokens, one a line. LOAD_FIRST: which is sent first, from 0.
 -- LOAD_NEW_AT: offsets in the body, with commas between them, where the words of a number stand (`Body.numbered`).
--- LOAD_WORDS: the digits of numbers. LOAD_NUMBER: the first number; each request has another.
+-- LOAD_WORDS: the digits that there are, as words of one length. LOAD_DIGITS: how many a number has. LOAD_NUMBER: the first number; each request has another.
 
 local function content(variable)
   local file = assert(io.open(os.getenv(variable), "rb"))
@@ -26,7 +26,8 @@ local tokens = listed(content("LOAD_TOKENS"), "[^\n]+")
 wrk.headers["authorization"] = "Bearer " .. tokens[1]
 
 local words = listed(os.getenv("LOAD_WORDS"), "%a+")
-local digits, length = 4, 4 * #words[1] + 3
+local digits = tonumber(os.getenv("LOAD_DIGITS"))
+local length = digits * (#words[1] + 1) - 1
 local parts, at = {}, 1
 for place in os.getenv("LOAD_NEW_AT"):gmatch("%d+") do
   parts[#parts + 1] = wrk.body:sub(at, tonumber(place))

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from tests.support import ROOT
 
-from benches.load.bodies import WORDS, Body
+from benches.load.bodies import DIGITS, WORDS, Body
 from benches.load.errors import Wrong
 
 WRK = ROOT / ".services" / "wrk"
@@ -39,6 +39,7 @@ def send(
         "LOAD_FIRST": str(first),
         "LOAD_NEW_AT": ",".join(map(str, body.new_at)),
         "LOAD_WORDS": " ".join(WORDS),
+        "LOAD_DIGITS": str(DIGITS),
         "LOAD_NUMBER": str(number),
     }
     ended = subprocess.run(

@@ -13,7 +13,6 @@ from kalguard.counters.redis import TAKE, RedisStore
 from kalguard.counters.workers import WorkerCounters, make_table
 from kalguard.decision.limits import Counters, Limit
 from kalguard.decision.model import LimitName
-from tests.counters.patience import patient
 from tests.counters.plain import PlainCounters, same
 from tests.redis import RedisServer, redis_server
 
@@ -87,7 +86,6 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def with_a_clock_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TAKE.count(TIME) == 1
     monkeypatch.setattr("kalguard.counters.redis.TAKE", TAKE.replace(TIME, TEST_TIME))
-    patient(monkeypatch)
 
 
 def set_time(server: RedisServer, now: float) -> None:

@@ -17,7 +17,6 @@ from kalguard.decision.quota import DAY_SECONDS, PlanLimits, PlanQuota
 from kalguard.errors import Unavailable
 from kalguard.ledger.day import DayAccount
 from kalguard.ledger.file import BUFFER_BYTES, make_ledger, temporary_ledger
-from tests.counters.patience import patient
 from tests.counters.test_replicas import Watcher, patiently
 from tests.redis import RedisServer, redis_server
 from tests.support import PATIENCE_SECONDS, ROOT
@@ -31,12 +30,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer of Redis is late here."""
-    patient(monkeypatch)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from kalguard.counters.batches import BUDGET_SECONDS, StoreLost, within
 from kalguard.counters.redis import RedisStore
 from kalguard.decision.limits import Limit
 from kalguard.decision.model import LimitName
-from tests.counters.patience import patient
 from tests.redis import RedisServer, redis_server
 from tests.support import free_port, make_certificate
 
@@ -21,18 +20,6 @@ TOOL = Limit(LimitName.TOOL, ("a", "t"), 100)
 LATE = {"no answer within 50 ms"}
 TIMES = 5  # of which the quickest counts
 FAR_ABOVE = 10 * BUDGET_SECONDS  # what a busy machine may add to a wait, and a client's own ideas of waiting exceed
-
-
-@pytest.fixture(autouse=True)
-def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is about late answers has the product's patience."""
-    if "impatient" not in request.fixturenames:
-        patient(monkeypatch)
-
-
-@pytest.fixture
-def impatient() -> None:
-    """The budget stays as it is."""
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from kalguard.counters.workers import uptime
 from kalguard.decision.limits import Limit, Taken
 from kalguard.decision.model import LimitName
 from kalguard.errors import Unavailable
-from tests.counters.patience import patient
 from tests.redis import RedisServer, redis_server
 from tests.support import until_in_loop
 
@@ -86,18 +85,6 @@ async def patiently(store: RedisStore) -> int:
             return await store.beat()
         except StoreLost:
             await asyncio.sleep(0.1)
-
-
-@pytest.fixture(autouse=True)
-def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is about late answers has the product's patience."""
-    if "impatient" not in request.fixturenames:
-        patient(monkeypatch)
-
-
-@pytest.fixture
-def impatient() -> None:
-    """The budget stays as it is."""
 
 
 @pytest.fixture

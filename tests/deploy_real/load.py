@@ -15,13 +15,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from benches.load.bodies import bodies as sent_by_make_load
+from benches.load.bodies import PROMPT, TOOL, Body, bodies
 
 from tests.support import ATTACK
 
 CHECKS = 4000
 CONNECTIONS = 8
-LONG = sent_by_make_load()
 
 
 def prompt(text: str) -> bytes:
@@ -29,15 +28,17 @@ def prompt(text: str) -> bytes:
     return json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
 
 
-def bodies(number: int) -> dict[str, tuple[int, str, bytes]]:
-    """Kind -> how often among a hundred, path, body. Long prompts are others for each number, so that all are read."""
-    call = {"toolName": "search_docs", "arguments": {"query": "holidays"}}
+def kinds() -> dict[str, tuple[int, Body]]:
+    """Kind -> how often among a hundred, and what. Long prompts are others for each number, so that all are read."""
+    long = bodies()
+    call = json.dumps({"toolName": "search_docs", "arguments": {"query": "holidays"}}).encode()
+    short = prompt("What is the weather in Oslo tomorrow, and do I need a coat?")
     return {
-        "short": (50, "/v1/prompt/check", prompt("What is the weather in Oslo tomorrow, and do I need a coat?")),
-        "attack": (5, "/v1/prompt/check", json.dumps(ATTACK).encode()),
-        "tool": (20, "/v1/tool/check", json.dumps(call).encode()),
-        "4 KB": (15, "/v1/prompt/check", LONG["medium"].numbered(number)),
-        "55 KB": (10, "/v1/prompt/check", LONG["long"].numbered(number)),
+        "short": (50, Body("short", "", PROMPT, "", short)),
+        "attack": (5, Body("attack", "", PROMPT, "", json.dumps(ATTACK).encode())),
+        "tool": (20, Body("tool", "", TOOL, "", call)),
+        "4 KB": (15, long["medium"]),
+        "55 KB": (10, long["long"]),
     }
 
 
@@ -52,10 +53,11 @@ class Load:
 
     def mixed(self, number: int) -> None:
         """One connection's part, in an order of its own."""
-        kinds = bodies(0)
-        weights = [weight for weight, _, _ in kinds.values()]
-        names = random.Random(number).choices(list(kinds), weights, k=CHECKS // CONNECTIONS)
-        self._send([(name, *bodies(CHECKS * number + at)[name][1:]) for at, name in enumerate(names)])
+        sent = kinds()
+        weights = [weight for weight, _ in sent.values()]
+        names = random.Random(number).choices(list(sent), weights, k=CHECKS // CONNECTIONS)
+        chosen = [(name, sent[name][1]) for name in names]
+        self._send([(name, body.path, body.numbered(CHECKS * number + at)) for at, (name, body) in enumerate(chosen)])
 
     def _send(self, checks: list[tuple[str, str, bytes]]) -> None:
         connection = http.client.HTTPConnection(self._address, timeout=120)
